@@ -1,0 +1,3 @@
+"""Porter moves running containers between hosts, with memory, files, address and connections."""
+
+__version__ = "0.1.0"
