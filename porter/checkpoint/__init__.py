@@ -1,0 +1,1 @@
+"""Running state to verified layers and back."""

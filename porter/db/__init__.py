@@ -1,0 +1,1 @@
+"""SQL tables and queries. SQLAlchemy lives here only."""

@@ -1,0 +1,89 @@
+"""Every error Porter raises on purpose.
+
+Messages read "cannot …: why"; `remedy` says what to do. The class says what the engine does next.
+"""
+
+from __future__ import annotations
+
+
+class PorterError(Exception):
+    """Root of Porter's errors. `str()` is one sentence for a person; `remedy` is what to do."""
+
+    code = "error"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class Transient(PorterError):
+    """It may work when tried again: the engine retries."""
+
+    code = "transient"
+
+
+class Permanent(PorterError):
+    """It will not work by trying again: the engine undoes."""
+
+    code = "permanent"
+
+
+class Unsupported(Permanent):
+    """The workload or host cannot do this. Said at preflight, with the remedy."""
+
+    code = "unsupported"
+
+
+class InDoubt(PorterError):
+    """The other side may or may not have acted: ask it, else hold. Never guess."""
+
+    code = "in_doubt"
+
+
+class Invalid(PorterError):
+    """The request itself is wrong (HTTP 422, exit code 2)."""
+
+    code = "invalid"
+
+
+class NotFound(PorterError):
+    """What the request names does not exist (HTTP 404, exit code 2)."""
+
+    code = "not_found"
+
+
+class Conflict(PorterError):
+    """The request contradicts the present state (HTTP 409, exit code 2)."""
+
+    code = "conflict"
+
+
+class Denied(PorterError):
+    """The caller may not do this (HTTP 401 or 403, exit code 2)."""
+
+    code = "denied"
+
+
+BY_CODE: dict[str, type[PorterError]] = {
+    cls.code: cls
+    for cls in (
+        PorterError,
+        Transient,
+        Permanent,
+        Unsupported,
+        InDoubt,
+        Invalid,
+        NotFound,
+        Conflict,
+        Denied,
+    )
+}
+
+
+def from_code(code: str, message: str, remedy: str = "") -> PorterError:
+    """Rebuild an error that crossed the wire. An unknown code becomes `Permanent`."""
+    return BY_CODE.get(code, Permanent)(message, remedy)

@@ -1,0 +1,135 @@
+"""The handover: which of two hosts runs a workload, whatever is lost, doubled, late or killed.
+
+Two agents, each with one durable record per migration. The only messages are "my state is X".
+An agent writes its new state durably, then does what the state demands (freeze, thaw, open the
+gate, destroy), then tells the other side. `HANDED_OVER` is the commit point: until the source has
+written it the source may resume by itself; after it, only on proof that the target refused.
+
+The functions are pure. A test explores every interleaving of crashes, restarts, loss, duplication
+and reordering.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from porter.domain.errors import Conflict
+
+
+class Source(StrEnum):
+    """The source's record. `RUNNING` and `ABORTED` run; all others hold the workload frozen."""
+
+    RUNNING = "running"
+    FROZEN = "frozen"
+    HANDED_OVER = "handed_over"
+    GONE = "gone"
+    ABORTED = "aborted"
+    """Runs here again, and this migration can never be handed over any more."""
+
+
+class Target(StrEnum):
+    """The target's record. Only `RUNNING` runs."""
+
+    ABSENT = "absent"
+    RESERVED = "reserved"
+    ACCEPTED = "accepted"
+    """Verified and restored, stopped at the gate. It runs only after the source's commit."""
+    RUNNING = "running"
+    REFUSED = "refused"
+    """Never ran this migration and never will."""
+
+
+class SourceEvent(StrEnum):
+    """What happens to a source apart from hearing the target's state."""
+
+    FREEZE = "freeze"
+    ABORT = "abort"
+
+
+class TargetEvent(StrEnum):
+    """What happens to a target apart from hearing the source's state."""
+
+    RESERVE = "reserve"
+    ACCEPT = "accept"
+    """All layers verified, tasks restored and stopped."""
+    REFUSE = "refuse"
+    """It cannot or must not run it: restore failed, restored tasks lost, asked to undo."""
+
+
+_SOURCE_LOCAL: dict[tuple[Source, SourceEvent], Source] = {
+    (Source.RUNNING, SourceEvent.FREEZE): Source.FROZEN,
+    (Source.RUNNING, SourceEvent.ABORT): Source.ABORTED,
+    (Source.FROZEN, SourceEvent.ABORT): Source.ABORTED,
+}
+_SOURCE_HEARS: dict[tuple[Source, Target], Source] = {
+    (Source.FROZEN, Target.ACCEPTED): Source.HANDED_OVER,
+    (Source.FROZEN, Target.REFUSED): Source.ABORTED,
+    (Source.RUNNING, Target.REFUSED): Source.ABORTED,
+    (Source.HANDED_OVER, Target.REFUSED): Source.ABORTED,
+    (Source.HANDED_OVER, Target.RUNNING): Source.GONE,
+}
+_TARGET_LOCAL: dict[tuple[Target, TargetEvent], Target] = {
+    (Target.ABSENT, TargetEvent.RESERVE): Target.RESERVED,
+    (Target.RESERVED, TargetEvent.ACCEPT): Target.ACCEPTED,
+    (Target.ABSENT, TargetEvent.REFUSE): Target.REFUSED,
+    (Target.RESERVED, TargetEvent.REFUSE): Target.REFUSED,
+    (Target.ACCEPTED, TargetEvent.REFUSE): Target.REFUSED,
+}
+_TARGET_HEARS: dict[tuple[Target, Source], Target] = {
+    (Target.ACCEPTED, Source.HANDED_OVER): Target.RUNNING,
+    (Target.ABSENT, Source.ABORTED): Target.REFUSED,
+    (Target.RESERVED, Source.ABORTED): Target.REFUSED,
+    (Target.ACCEPTED, Source.ABORTED): Target.REFUSED,
+}
+
+
+def source_event(state: Source, event: SourceEvent) -> Source:
+    """The source's next state. An event that no longer applies leaves the state as it is.
+
+    Asking to abort after the commit is not an error of the caller's: the answer is the state.
+    """
+    return _SOURCE_LOCAL.get((state, event), state)
+
+
+def source_hears(state: Source, peer: Target) -> Source:
+    """The source's next state on hearing the target's. Stale news changes nothing.
+
+    Raises Conflict for a pair that the protocol excludes (a target that runs what the source
+    never handed over): both must be looked at by a person.
+    """
+    if peer is Target.RUNNING and state in (Source.RUNNING, Source.FROZEN, Source.ABORTED):
+        raise Conflict(f"cannot reconcile: the source is {state} but the target says it runs")
+    return _SOURCE_HEARS.get((state, peer), state)
+
+
+def target_event(state: Target, event: TargetEvent) -> Target:
+    """The target's next state. A refusal after it runs, or a second reservation, changes nothing."""
+    return _TARGET_LOCAL.get((state, event), state)
+
+
+def target_hears(state: Target, peer: Source) -> Target:
+    """The target's next state on hearing the source's. Stale news changes nothing.
+
+    Raises Conflict where a source that aborted meets a target that runs.
+    """
+    if peer is Source.ABORTED and state is Target.RUNNING:
+        raise Conflict("cannot reconcile: the source aborted but the target runs")
+    return _TARGET_HEARS.get((state, peer), state)
+
+
+def source_runs(state: Source) -> bool:
+    """Whether a source in this state lets the workload run."""
+    return state in (Source.RUNNING, Source.ABORTED)
+
+
+def target_runs(state: Target) -> bool:
+    """Whether a target in this state lets the workload run."""
+    return state is Target.RUNNING
+
+
+def settled(source: Source, target: Target) -> bool:
+    """Whether exactly one side owns the workload and neither needs to hear more."""
+    return (source, target) in {
+        (Source.GONE, Target.RUNNING),
+        (Source.ABORTED, Target.REFUSED),
+    }

@@ -1,0 +1,1 @@
+"""How a workload keeps its address wherever it runs."""

@@ -1,0 +1,32 @@
+"""Dataclasses to plain JSON-able values and back, validated."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from porter.domain.errors import Invalid
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def dump(value: object) -> Any:
+    """JSON-able form of a dataclass (nested ones too)."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def load(cls: type[T], value: object) -> T:
+    """A `cls` from its JSON-able form. Raises Invalid that names the first wrong field."""
+    try:
+        return _adapter(cls).validate_python(value)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"cannot read {cls.__name__}: {where}: {first['msg']}") from error
