@@ -1,0 +1,1 @@
+"""A hybrid cloud on one Linux machine: hosts made of namespaces, joined by a limited WAN."""
