@@ -103,7 +103,7 @@ def source_hears(state: Source, peer: Target) -> Source:
 
 
 def target_event(state: Target, event: TargetEvent) -> Target:
-    """The target's next state. A refusal after it runs, or a second reservation, changes nothing."""
+    """The target's next state. Refusing after it runs, or reserving twice, changes nothing."""
     return _TARGET_LOCAL.get((state, event), state)
 
 

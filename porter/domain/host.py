@@ -36,7 +36,7 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class Host:
-    """A joined host. `range` is the part of the workload network from which it hands out addresses."""
+    """A joined host. `range` is its part of the workload network, for new containers."""
 
     id: str
     name: str

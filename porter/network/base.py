@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from porter.protocol.messages import Network
 from porter.domain.container import Link
+from porter.protocol.messages import Network
 
 
 class Held(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
@@ -25,7 +25,7 @@ def dump(value: object) -> Any:
 def load(cls: type[T], value: object) -> T:
     """A `cls` from its JSON-able form. Raises Invalid that names the first wrong field."""
     try:
-        return _adapter(cls).validate_python(value)  # type: ignore[no-any-return]
+        return cast(T, _adapter(cls).validate_python(value))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

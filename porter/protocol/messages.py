@@ -240,7 +240,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class FoundWorkload:
-    """A labelled container as the agent sees it. `owned` is False for twins not yet running here."""
+    """A labelled container as the agent sees it. Twins that do not run yet are left out."""
 
     name: str
     container: str
