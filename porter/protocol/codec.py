@@ -19,13 +19,13 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 def dump(value: object) -> Any:
     """JSON-able form of a dataclass (nested ones too)."""
-    return _adapter(type(value)).dump_python(value, mode="json")
+    return _adapter(cast(Any, type(value))).dump_python(value, mode="json")
 
 
 def load(cls: type[T], value: object) -> T:
     """A `cls` from its JSON-able form. Raises Invalid that names the first wrong field."""
     try:
-        return cast(T, _adapter(cls).validate_python(value))
+        return cast(T, _adapter(cast(Any, cls)).validate_python(value))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
