@@ -6,7 +6,16 @@ gate, destroy), then tells the other side. `HANDED_OVER` is the commit point: un
 written it the source may resume by itself; after it, only on proof that the target refused.
 
 The functions are pure. A test explores every interleaving of crashes, restarts, loss, duplication
-and reordering.
+and reordering. It shows that never two copies run if every agent keeps three habits:
+
+1. Write, act, and only then hear or decide anything else about the same migration. (A source that
+   hears ACCEPTED between writing FROZEN and freezing would hand over what still runs.)
+2. After a restart, first act on the record again.
+3. A target that ACCEPTED looks whether its tasks still stand at the gate before it hears
+   HANDED_OVER. If a power cut took them it must refuse, or the source's good copy is destroyed.
+
+A source whose frozen tasks are lost stays FROZEN: it may still hear ACCEPTED, and then the target
+has everything. Whoever reconciles aborts a FROZEN source only if the target has not accepted.
 """
 
 from __future__ import annotations
