@@ -1,14 +1,19 @@
 """How checkpoints travel: frames over several parallel streams.
 
-A frame is a small header (msgpack map) and a payload. The sender spreads frames over streams; the
-receiver may see them in any order. Kinds of frames, by `header["t"]`:
+A frame is a small header (msgpack map) and a payload of at most 8 MiB uncompressed. The sender
+spreads frames over streams; the receiver may see them in any order, and twice. Kinds of frames,
+by `header["t"]`:
 
-- `file`: one node of a tree: {"t","tree","path","kind","mode","uid","gid","mtime_ns","xattrs",
-  "size","link","rdev"}; the payload is empty, contents follow as chunks.
-- `chunk`: bytes of a file or CRIU image: {"t","tree","path","offset","raw","codec","hash"};
-  codec is `none` or `zstd`; hash is blake3 (32 bytes) of the uncompressed bytes.
+- `nodes`: a batch of a tree's nodes, with the contents of small files:
+  {"t","tree","head","raw","codec","hash"}. The unpacked payload is a msgpack list of nodes
+  (`trees.Node`) of `head` bytes, then the contents of its inline files one after the other.
+- `chunk`: bytes of a larger file or CRIU image: {"t","tree","path","offset","raw","codec","hash"}.
 
-The last word is the manifest, sent on the control stream: every file with size and root digest.
+`tree` is a string, `path` bytes (relative, without `..`; file names are bytes in Linux). `raw` is
+the count of uncompressed bytes and `hash` their blake3 (32 bytes). `codec` is `none`, `zstd` or
+`zero` (the range is a hole; no payload). Whoever carries frames looks at none of this.
+
+The last word is the manifest, sent on the control stream: counts and the root digest.
 """
 
 from __future__ import annotations
@@ -25,15 +30,25 @@ IMAGES = "images"
 
 
 class Frames(Protocol):
-    """Where a sender puts its frames. Thread-safe; blocks for back-pressure."""
+    """Where a sender puts its frames. Thread-safe; blocks for back-pressure.
+
+    The payload is immutable once handed over, and may be kept until it is on the wire.
+    """
 
     def send(self, header: dict[str, Any], payload: bytes | memoryview = b"") -> None: ...
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was sent. `digest` is the hex blake3 over all (tree, path, offset, chunk hash) and node
-    headers in sorted order: both sides compute it by themselves and compare."""
+    """What was sent.
+
+    `digest` is the hex blake3 over the sorted blake3 hashes of all frames, each taken over the
+    msgpack list [t, tree, path, offset, head, raw, hash] of its header (nil for what it lacks):
+    both sides compute it by themselves and compare. It covers every byte, name, owner, mode, time
+    and attribute, because each frame's hash covers its payload. `chunks` counts frames of both
+    kinds; `memory_bytes` and `file_bytes` are uncompressed bytes of CRIU's images and of the trees;
+    `wire_bytes` are headers and payloads as handed to `Frames`.
+    """
 
     digest: str
     chunks: int
@@ -55,7 +70,9 @@ class Sender(Protocol):
     ) -> Manifest:
         """Run `dump` and ship what it writes while it writes it, and the trees beside it.
 
-        `progress` hears the count of uncompressed bytes shipped. Raises what `dump` raises.
+        `progress` hears the running total of uncompressed bytes shipped, from several threads.
+        Raises what `dump` raises, or what stopped the transfer; always returns only after `dump`
+        has ended, so nothing touches the container or `images` any more.
         """
         ...
 
@@ -69,7 +86,9 @@ class Receiver(Protocol):
         ...
 
     def finish(self, manifest: Manifest) -> str:
-        """All frames have arrived: set owners, modes and times of directories, compare digests.
+        """All frames have arrived: make the trees exactly the source's, durably.
 
-        Returns the digest; Permanent if it differs from the manifest's."""
+        Compares digests, sets sizes, links, owners, modes, attributes and times, removes what was
+        not sent, and waits until the files (not CRIU's images) are on the disk. Returns the
+        digest; Permanent if frames are missing or it differs from the manifest's."""
         ...
