@@ -63,7 +63,11 @@ class LabState:
 
     def mac(self, host: HostState) -> str:
         """The hardware address of a host's eth0, the same after every boot."""
-        return f"02:99:00:{self.index:02x}:00:{10 + host.number:02x}"
+        return self.hardware_address(10 + host.number)
+
+    def hardware_address(self, last: int) -> str:
+        """The hardware address that goes with the lab's address ending in `last`."""
+        return f"02:99:00:{self.index:02x}:00:{last:02x}"
 
     @property
     def uplink(self) -> str:

@@ -58,8 +58,10 @@ def create(state: LabState) -> None:
     ip(
         [
             "link set lo up",
-            f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-            f"link set {_BRIDGE} addrgenmode none up",
+            # An address of its own: else it takes a port's, and changes it as hosts come and go.
+            f"link add {_BRIDGE} address {state.hardware_address(254)} type bridge"
+            " stp_state 0 forward_delay 0 mcast_snooping 0",
+            *_quietly_up(_BRIDGE),
             f"addr add {state.client}/24 dev {_BRIDGE}",
             f"route add {WORKLOADS} dev {_BRIDGE} src {state.client}",
         ],
@@ -68,13 +70,19 @@ def create(state: LabState) -> None:
     )
     ip(
         [
-            f"link add {uplink} type veth peer name root0 netns {space}",
-            f"link set {uplink} addrgenmode none up",
+            f"link add {uplink} address {state.hardware_address(1)} type veth"
+            f" peer name root0 netns {space}",
+            *_quietly_up(uplink),
             f"addr add {state.gateway}/24 dev {uplink}",
         ],
         what,
     )
-    ip([f"link set root0 addrgenmode none master {_BRIDGE} up"], what, netns=space)
+    ip([f"link set root0 master {_BRIDGE}", *_quietly_up("root0")], what, netns=space)
+
+
+def _quietly_up(interface: str) -> list[str]:
+    """No IPv6 address of its own: the lab speaks IPv4, and nothing else should be on the wire."""
+    return [f"link set {interface} addrgenmode none", f"link set {interface} up"]
 
 
 def port(host: HostState) -> str:
@@ -90,7 +98,8 @@ def plug(state: LabState, host: HostState, pid: int) -> None:
     ip(
         [
             f"link add {wan_end} type veth peer name eth0 address {state.mac(host)} netns {pid}",
-            f"link set {wan_end} addrgenmode none master {_BRIDGE} up",
+            f"link set {wan_end} master {_BRIDGE}",
+            *_quietly_up(wan_end),
         ],
         what,
         netns=space,
@@ -98,7 +107,7 @@ def plug(state: LabState, host: HostState, pid: int) -> None:
     inside = ["nsenter", f"--net=/proc/{pid}/ns/net"]
     lines = [
         "link set lo up",
-        "link set eth0 addrgenmode none up",
+        *_quietly_up("eth0"),
         f"addr add {state.address(host)}/24 dev eth0",
     ]
     run([*inside, "ip", "-batch", "-"], what, stdin="\n".join(lines) + "\n")
