@@ -1,1 +1,1 @@
-"""SQL tables and queries. SQLAlchemy lives here only."""
+"""The truth in SQL: engine, tables, journal and queries. SQLAlchemy lives in this room only."""

@@ -1,0 +1,166 @@
+"""Workloads as the agents' heartbeats tell of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from porter.db import rows
+from porter.db import tables as t
+from porter.db.base import ACTIVE, HostRecord, WorkloadRecord
+from porter.db.database import Database
+from porter.domain.errors import NotFound
+from porter.protocol import codec
+from porter.protocol.messages import FoundWorkload, Heartbeat
+
+PRESENT = ("running", "paused")
+"""States in which a container counts as a workload that lives where it was found."""
+SETTLING = 10.0
+"""After a move, heartbeats that were collected before it may still arrive for so long."""
+
+
+class Found:
+    """Which workloads there are and where. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def heartbeat(self, host: HostRecord, beat: Heartbeat, now: float) -> None:
+        """Record what a host says of itself and of the containers it found."""
+        with self._db.write() as c:
+            if host.facts is None or host.facts.underlay != beat.facts.underlay:
+                rows.bump_network(c)
+            c.execute(
+                sa.update(t.hosts)
+                .where(t.hosts.c.id == host.id)
+                .values(facts=codec.dump(beat.facts), last_seen=now)
+            )
+            moving = self._moving(c, now)
+            for found in beat.workloads:
+                self._found(c, host, found, moving, now)
+            self._lost(c, host, {found.name for found in beat.workloads}, moving, now)
+
+    def _moving(self, c: sa.Connection, now: float) -> set[str]:
+        """Names of workloads whose place is the engine's to say, not the heartbeats'."""
+        m = t.migrations
+        moving = c.execute(
+            sa.select(m.c.workload).where(
+                sa.or_(m.c.state.in_(ACTIVE), m.c.finished > now - SETTLING)
+            )
+        )
+        return {row.workload for row in moving}
+
+    def _found(
+        self,
+        c: sa.Connection,
+        host: HostRecord,
+        found: FoundWorkload,
+        moving: set[str],
+        now: float,
+    ) -> None:
+        w = t.workloads
+        known = c.execute(sa.select(w).where(w.c.name == found.name)).first()
+        here: dict[str, Any] = {
+            "container": found.container,
+            "container_name": found.container_name,
+            "address": found.address,
+            "image": found.image,
+            "memory_bytes": found.memory_bytes,
+            "state": found.state,
+            "seen_at": now,
+        }
+        if known is None:
+            if found.state in PRESENT:
+                self._register(c, host, found.name, here, now)
+            return
+        mine = sa.update(w).where(w.c.id == known.id)
+        if known.host == host.id:
+            if found.name in moving:
+                here = {"memory_bytes": found.memory_bytes, "seen_at": now}
+            elif found.state in PRESENT:
+                here["rival"] = known.rival
+            c.execute(mine.values(**here))
+        elif found.state in PRESENT and found.name not in moving:
+            if known.host is None or known.state not in PRESENT:
+                self._adopt(c, host, known, here, now)
+            elif known.rival != host.id:
+                c.execute(mine.values(rival=host.id))
+                self._warn(c, host, known, now)
+
+    def _register(
+        self, c: sa.Connection, host: HostRecord, name: str, here: dict[str, Any], now: float
+    ) -> None:
+        new = (
+            self._db.insert(t.workloads)
+            .values(id=rows.new_id("w"), name=name, host=host.id, generation=1, **here)
+            .on_conflict_do_nothing(index_elements=["name"])
+        )
+        if c.execute(new).rowcount:
+            rows.add_event(c, now, "workload", f"found on {host.name}", workload=name)
+
+    def _adopt(
+        self,
+        c: sa.Connection,
+        host: HostRecord,
+        known: sa.Row[Any],
+        here: dict[str, Any],
+        now: float,
+    ) -> None:
+        """Somebody started it elsewhere by hand: whoever runs it owns it."""
+        w = t.workloads
+        c.execute(
+            sa.update(w)
+            .where(w.c.id == known.id)
+            .values(host=host.id, generation=known.generation + 1, rival=None, **here)
+        )
+        rows.bump_network(c)
+        rows.add_event(c, now, "workload", f"found on {host.name}", workload=known.name)
+
+    def _warn(self, c: sa.Connection, host: HostRecord, known: sa.Row[Any], now: float) -> None:
+        home = rows.get_host(c, known.host)
+        rows.add_event(
+            c,
+            now,
+            "warning",
+            f"{known.name} runs on {home.name} but a container of that name runs on {host.name} "
+            f"too; the first one counts: rename or remove the one on {host.name}",
+            workload=known.name,
+            data={"host": host.id},
+        )
+
+    def _lost(
+        self, c: sa.Connection, host: HostRecord, names: set[str], moving: set[str], now: float
+    ) -> None:
+        w = t.workloads
+        mine = c.execute(sa.select(w).where(w.c.host == host.id, w.c.state != "gone")).all()
+        for row in mine:
+            if row.name in names or row.name in moving:
+                continue
+            c.execute(sa.update(w).where(w.c.id == row.id).values(state="gone"))
+            rows.bump_network(c)
+            rows.add_event(c, now, "workload", f"no longer found on {host.name}", workload=row.name)
+
+    def workloads(self) -> list[WorkloadRecord]:
+        w = t.workloads
+        with self._db.read() as c:
+            found = c.execute(sa.select(w).where(w.c.state != "gone").order_by(w.c.name))
+            return [rows.workload(row) for row in found]
+
+    def workload(self, name: str) -> WorkloadRecord:
+        """Raises NotFound for one that no host has."""
+        with self._db.read() as c:
+            return get_workload(c, name)
+
+
+def get_workload(c: sa.Connection, name: str) -> WorkloadRecord:
+    w = t.workloads
+    row = c.execute(
+        sa.select(w).where(w.c.name == name, w.c.state != "gone", w.c.host.is_not(None))
+    ).first()
+    if row is None:
+        raise NotFound(
+            f"cannot find the workload {name!r}: no host reports a container of that name",
+            "label the container porter.enable=true; `porter workload ls` lists what is known",
+        )
+    return rows.workload(row)
