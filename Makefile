@@ -37,7 +37,7 @@ demo: setup ## Build a hybrid cloud on this machine and move a busy Redis across
 bench-cold: setup ## Measure a cold move against podman's own checkpoint, copy, restore
 	@$(PYTHON) -m benchmarks.cold
 
-clean: ## Take labs down, remove .venv and caches
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab.lab down-all; fi
+clean: ## Take all labs down, remove .venv and caches
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab; fi
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

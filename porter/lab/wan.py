@@ -134,9 +134,9 @@ def unplug(state: LabState, host: HostState) -> None:
 def set_partition(state: LabState, host: HostState, cut: bool) -> None:
     """Drop everything to and from the host, silently, or let it through again."""
     state_number = _DISABLED if cut else _FORWARDING
-    argv = ["ip", "-n", netns(state.name), "link", "set", port(host)]
     what = f"{'partition' if cut else 'heal'} host {host.name}"
-    run([*argv, "type", "bridge_slave", "state", str(state_number)], what)
+    argv = ["bridge", "-n", netns(state.name), "link", "set", "dev", port(host)]
+    run([*argv, "state", str(state_number)], what)
 
 
 def pids(lab: str) -> set[int]:
