@@ -1,0 +1,86 @@
+"""The `porter` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from porter import __version__
+from porter.cli.app import API, BAD_INPUT, FAILED, INTERRUPTED, STATE, App, LazyGroup, report
+from porter.domain.errors import PorterError
+
+COMMANDS = {
+    "up": ("porter.cli.up:up", "Start the control plane on this machine."),
+    "down": ("porter.cli.up:down", "Stop the control plane of this machine."),
+    "status": ("porter.cli.up:status", "Say whether the control plane runs, and how it is."),
+    "host": ("porter.cli.hosts:host", "Machines that run an agent: ls, token, rm."),
+    "site": ("porter.cli.hosts:site", "Places that hosts are in: ls."),
+    "workload": ("porter.cli.workloads:workload", "Containers under Porter's care: ls, show."),
+    "migrate": ("porter.cli.migrations:migrate", "Move a workload to another host or site."),
+    "migration": (
+        "porter.cli.migrations:migration",
+        "Moves, past and present: ls, show, watch, cancel, rollback.",
+    ),
+    "doctor": ("porter.cli.doctor:doctor", "Check whether this machine can be a host."),
+    "lab": ("porter.cli.lab:lab", "A hybrid cloud on this one machine, to try things out."),
+    "agent": ("porter.cli.agent:agent", "Run this machine's agent."),
+    "web": ("porter.cli.up:web", "Run one replica of the API (distributed control plane)."),
+    "worker": ("porter.cli.up:worker", "Run one Celery worker (distributed control plane)."),
+    "beat": ("porter.cli.up:beat", "Run the one Celery beat (distributed control plane)."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="porter")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--api", envvar="PORTER_API", default=API, show_default=True, help="Control plane.")
+@click.option(
+    "--token-file",
+    envvar="PORTER_API_TOKEN_FILE",
+    type=click.Path(path_type=Path),
+    help="File with the API token.  [default: api-token in the state directory]",
+)
+@click.pass_context
+def cli(ctx: click.Context, as_json: bool, api: str, token_file: Path | None) -> None:
+    """Porter moves running containers between hosts: memory, files, address, open connections."""
+    state = Path(os.environ.get("PORTER_STATE", STATE))
+    ctx.obj = App(as_json, api, state, token_file or state / "api-token")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. No exception of ours leaves it."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        result = cli.main(arguments, prog_name="porter", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return BAD_INPUT
+    except click.UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "porter"
+        click.echo(f"porter: {error.format_message()} Try '{asked} --help'.", err=True)
+        return BAD_INPUT
+    except click.ClickException as error:
+        click.echo(f"porter: {error.format_message()}", err=True)
+        return BAD_INPUT
+    except PorterError as error:
+        return report(error, as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) went away: nothing is wrong, but Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Tables and the receipt, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from porter.cli.units import bytes_, clock, duration
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "rolled_back": "yellow",
+    "held": "bold red",
+    "failed": "red",
+    "undoing": "yellow",
+    "running": "cyan",
+    "pending": "dim",
+}
+_BAR_WIDTH = 48
+_PALETTE = ("cyan", "blue", "magenta", "yellow", "green", "red", "white")
+
+
+def state(name: str) -> Text:
+    return Text(name.replace("_", " "), style=STATE_STYLES.get(name, ""))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> RenderableType:
+    """A plain table, or one sentence if there is nothing to show."""
+    found = list(rows)
+    if not found:
+        return Text(empty, style="dim")
+    picture = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        picture.add_column(column, overflow="fold")
+    for row in found:
+        picture.add_row(*(cell if isinstance(cell, Text) else _text(cell) for cell in row))
+    return picture
+
+
+def pairs(rows: Iterable[tuple[str, Any]]) -> Table:
+    """Names and values, one below the other."""
+    picture = Table.grid(padding=(0, 2))
+    picture.add_column(style="dim", justify="right")
+    picture.add_column(overflow="fold")
+    for name, value in rows:
+        picture.add_row(name, value if isinstance(value, Table | Text) else _text(value))
+    return picture
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None or value == "" else str(value)
+
+
+def hosts(found: Iterable[dict[str, Any]]) -> RenderableType:
+    def row(host: dict[str, Any]) -> list[Any]:
+        facts = host.get("facts") or {}
+        alive = bool(host.get("alive"))
+        criu = facts.get("criu_version") or []
+        return [
+            host.get("name"),
+            host.get("site"),
+            Text("up", style="green") if alive else Text("down", style="red"),
+            facts.get("kernel"),
+            ".".join(map(str, criu)) if criu and criu != [0] else "–",
+            bytes_(facts.get("memory_free")),
+            host.get("range"),
+            ", ".join(map(_name, host.get("workloads") or ())),
+        ]
+
+    columns = ("HOST", "SITE", "STATE", "KERNEL", "CRIU", "FREE MEMORY", "RANGE", "WORKLOADS")
+    return table(columns, map(row, found), "No hosts yet; 'porter host token' lets one join.")
+
+
+def _name(item: Any) -> str:
+    return str(item.get("name")) if isinstance(item, dict) else str(item)
+
+
+def workloads(found: Iterable[dict[str, Any]]) -> RenderableType:
+    def row(workload: dict[str, Any]) -> list[Any]:
+        return [
+            workload.get("name"),
+            workload.get("host"),
+            workload.get("state"),
+            workload.get("address"),
+            bytes_(workload.get("memory_bytes")),
+            workload.get("generation"),
+            workload.get("image"),
+        ]
+
+    columns = ("WORKLOAD", "HOST", "STATE", "ADDRESS", "MEMORY", "GENERATION", "IMAGE")
+    empty = "No workloads; start a container with the labels porter.enable=true and porter.name=…"
+    return table(columns, map(row, found), empty)
+
+
+def sites(found: Iterable[dict[str, Any]]) -> RenderableType:
+    rows = [[s["name"], ", ".join(s["hosts"]), len(s["workloads"])] for s in found]
+    return table(("SITE", "HOSTS", "WORKLOADS"), rows, "No sites yet: no host has joined.")
+
+
+def migrations(found: Iterable[dict[str, Any]]) -> RenderableType:
+    def row(migration: dict[str, Any]) -> list[Any]:
+        return [
+            migration.get("id"),
+            migration.get("workload"),
+            f"{migration.get('from')} → {migration.get('to')}",
+            migration.get("mode"),
+            state(str(migration.get("state"))),
+            clock(migration.get("started_at") or migration.get("created_at")),
+            migration.get("reason"),
+        ]
+
+    columns = ("ID", "WORKLOAD", "MOVE", "MODE", "STATE", "STARTED", "REASON")
+    return table(columns, map(row, found), "No migrations yet.")
+
+
+def blockers(found: Sequence[dict[str, Any]]) -> RenderableType:
+    """What stands in the way, and what to do about each."""
+    lines: list[RenderableType] = []
+    for blocker in found:
+        lines.append(Text.assemble(("✗ ", "red"), str(blocker.get("message"))))
+        if blocker.get("remedy"):
+            lines.append(Text(f"  → {blocker['remedy']}", style="dim"))
+    return Group(*lines)
+
+
+def receipt(document: dict[str, Any]) -> RenderableType:
+    """What really happened, measured."""
+    name = str(document.get("state"))
+    moved = document.get("bytes") or {}
+    kept = document.get("connections") or {}
+    rows: list[tuple[str, Any]] = [
+        ("migration", document.get("id")),
+        ("state", state(name)),
+        ("mode", document.get("mode")),
+        ("generation", document.get("generation")),
+        ("downtime", Text(duration(document.get("downtime_ms")), style="bold reverse")),
+        ("total", duration(document.get("total_ms"))),
+        ("moved", _moved(moved)),
+        ("on the wire", _wire(moved)),
+        ("connections", f"{kept.get('kept', 0)} kept, {kept.get('closed', 0)} closed"),
+        ("verified", _digest(document.get("verified"))),
+        ("started", clock(document.get("started_at"))),
+    ]
+    if document.get("reason"):
+        rows.append(("reason", Text(str(document["reason"]), style=STATE_STYLES.get(name, ""))))
+    body: list[RenderableType] = [pairs(rows)]
+    measured = [p for p in document.get("phases") or () if p.get("ms") is not None]
+    if measured:
+        body += [Text(""), phases(measured)]
+    title = f"{document.get('workload')}: {document.get('from')} → {document.get('to')}"
+    style = STATE_STYLES.get(name, "")
+    return Panel(Group(*body), title=title, border_style=style, expand=False, padding=(1, 2))
+
+
+def _moved(moved: dict[str, Any]) -> str:
+    parts = [f"{bytes_(moved.get(kind, 0))} {kind}" for kind in ("memory", "files", "image")]
+    return ", ".join(parts)
+
+
+def _wire(moved: dict[str, Any]) -> str:
+    frozen = bytes_(moved.get("wire_frozen", 0))
+    return f"{bytes_(moved.get('wire', 0))}, of it {frozen} while frozen"
+
+
+def _digest(value: Any) -> str:
+    return f"digests agree ({str(value)[:16]}…)" if value else "not reached"
+
+
+def phases(measured: Sequence[dict[str, Any]]) -> RenderableType:
+    """Phases as bars laid end to end: length and position are time."""
+    total = sum(float(phase["ms"]) for phase in measured) or 1.0
+    picture = Table.grid(padding=(0, 1))
+    picture.add_column(style="dim", justify="right")
+    picture.add_column(width=_BAR_WIDTH, no_wrap=True)
+    picture.add_column(justify="right")
+    begun = 0.0
+    for index, phase in enumerate(measured):
+        ms = float(phase["ms"])
+        left = min(_BAR_WIDTH - 1, int(begun / total * _BAR_WIDTH))
+        right = max(left + 1, min(_BAR_WIDTH, round((begun + ms) / total * _BAR_WIDTH)))
+        colour = _PALETTE[index % len(_PALETTE)]
+        bar = Text(" " * left).append("━" * (right - left), style=colour)
+        picture.add_row(str(phase["name"]), bar, duration(ms))
+        begun += ms
+    return picture
