@@ -27,7 +27,7 @@ def produce(out):
 
 
 def consume(source, shm, anonymous):
-    journal = open(os.path.join(DATA, "journal.log"), "a", buffering=1)
+    journal = open(os.path.join(DATA, "journal.log"), "a", buffering=1)  # noqa: SIM115  open for the whole life
     expected = 0
     while True:
         (number,) = struct.unpack("<Q", os.read(source, 8))
@@ -69,7 +69,7 @@ def serve(shm, anonymous, secret):
 def main():
     with open("/dev/shm/family", "wb") as file:
         file.write(bytes(4096))
-    file = open("/dev/shm/family", "r+b")
+    file = open("/dev/shm/family", "r+b")  # noqa: SIM115
     shm = mmap.mmap(file.fileno(), 4096)
     anonymous = mmap.mmap(-1, 4096)
     secret = os.urandom(1 << 20)
