@@ -3,7 +3,7 @@
 The process enters the host's cgroups, makes its namespaces and forks the host's first process,
 whose pid (as this machine sees it) it prints before it ends. The first process arranges the
 mounts, prints "ready" and waits for the line "go": until then the lab plugs in the network.
-Standard library only and quick to load: this is on the path of every boot.
+It loads little: this is on the path of every boot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from porter.lab import init, syscalls
+from porter.lab import cgroups, init, syscalls
 
 _TMPFS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _NAMESPACES = (
@@ -32,9 +32,11 @@ def main() -> None:
     """Boot the host described on standard input."""
     spec = json.loads(sys.stdin.readline())
     # First the cgroups: the new cgroup namespace takes the group we are in as its root.
-    for path in spec["cgroup_files"]:
-        Path(path).write_text(str(os.getpid()))
+    for group in spec["cgroups"]:
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
     syscalls.unshare(_NAMESPACES)
+    if spec["hierarchies"][0]["version"] == 2:
+        cgroups.settle(Path(spec["cgroups"][0]))
     pid = os.fork()
     if pid:
         print(pid, flush=True)

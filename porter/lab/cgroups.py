@@ -18,6 +18,7 @@ from pathlib import Path
 from porter.domain.errors import Permanent
 
 TOP = "porter-lab"
+LEAF = "init"
 
 # Mount options of version 1 hierarchies that name neither a controller nor the hierarchy.
 _PLAIN_OPTIONS = {"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode"}
@@ -69,28 +70,43 @@ def create(path: str) -> None:
         group = hierarchy.root
         for part in [TOP, *path.split("/")]:
             if hierarchy.version == 2:
-                _delegate(group)
+                delegate(group)
             parent, group = group, group / part
             group.mkdir(exist_ok=True)
             if hierarchy.is_cpuset:
                 for name in ("cpuset.cpus", "cpuset.mems"):
                     (group / name).write_text((parent / name).read_text())
-        if hierarchy.version == 2:
-            # Version 2 wants processes in leaves: the host's own sit beside its containers.
-            (group / "init").mkdir(exist_ok=True)
 
 
-def _delegate(group: Path) -> None:
+def delegate(group: Path) -> None:
+    """Let the groups below this one of version 2 use every controller that it has itself."""
     for controller in (group / "cgroup.controllers").read_text().split():
         # Not each can be handed down everywhere; what cannot be is simply not limited.
         with contextlib.suppress(OSError):
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
+def groups(path: str) -> list[Path]:
+    """Return the directories of the group `porter-lab/<path>`, one in every hierarchy."""
+    return [h.root / TOP / path for h in hierarchies()]
+
+
+def settle(group: Path) -> None:
+    """In version 2, move the calling process of a booting host from its group to a leaf.
+
+    Only leaves may hold processes there, and the host's engine wants its groups beside us. It
+    comes after the cgroup namespace was made, whose root must be the group itself.
+    """
+    leaf = group / LEAF
+    leaf.mkdir(exist_ok=True)
+    (leaf / "cgroup.procs").write_text(str(os.getpid()))
+    delegate(group)
+
+
 def join_files(path: str) -> list[Path]:
-    """Return the files into which a process writes its pid to enter `porter-lab/<path>`."""
+    """Return the files into which a process writes its pid to enter a running host."""
     return [
-        h.root / TOP / path / ("init" if h.version == 2 else "") / "cgroup.procs"
+        h.root / TOP / path / (LEAF if h.version == 2 else "") / "cgroup.procs"
         for h in hierarchies()
     ]
 

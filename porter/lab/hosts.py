@@ -130,7 +130,7 @@ def _specification(state: LabState, host: HostState, directory: Path) -> dict[st
     return {
         "name": host.name,
         "directory": str(directory),
-        "cgroup_files": [str(path) for path in cgroups.join_files(group(state, host))],
+        "cgroups": [str(path) for path in cgroups.groups(group(state, host))],
         "hierarchies": [
             {"version": h.version, "options": h.options, "directory": h.root.name}
             for h in cgroups.hierarchies()
@@ -221,8 +221,18 @@ def wipe(directory: Path) -> None:
             f"cannot remove {directory}: {mounts[0]} is still mounted",
             f"run 'umount {mounts[0]}' and try again",
         )
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(directory)
+    deadline = time.monotonic() + _DEATH_S
+    while directory.exists():
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            # Somebody still writes there, a control plane perhaps: it may be about to end.
+            if time.monotonic() > deadline:
+                raise Permanent(
+                    f"cannot remove {directory}: {error.strerror}",
+                    "end the processes that use it ('porter down') and try again",
+                ) from error
+            time.sleep(0.1)
     # Made by `prepare` where missing; a machine with a control plane has files in the second.
     for parent in (directory.parent, Path("/var/lib/porter")):
         with contextlib.suppress(OSError):

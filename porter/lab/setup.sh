@@ -64,14 +64,17 @@ own_codename() {
     (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
 }
 
+known_mirror() {
+    apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+        awk -v own="$(own_codename)" '$1 == own && !seen++ { print $2 }'
+}
+
 mirror() {
     local found
-    found=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v own="$(own_codename)" '$1 == own { print $2; exit }')
+    found=$(known_mirror)
     if [ -z "$found" ]; then
         apt-get -qq update || die "read the package lists: apt-get update failed; see its message above"
-        found=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
-            awk -v own="$(own_codename)" '$1 == own { print $2; exit }')
+        found=$(known_mirror)
     fi
     [ -n "$found" ] || die "find a Debian mirror: apt has no source for '$(own_codename)'; add one to /etc/apt/sources.list.d"
     printf '%s\n' "$found"
