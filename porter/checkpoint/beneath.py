@@ -46,9 +46,7 @@ def open_beneath(
     resolve = _INSIDE | (_NO_XDEV if one_filesystem else 0)
     how = _How(flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, resolve)
     while True:
-        fd = _libc.syscall(
-            _SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how)
-        )
+        fd = _libc.syscall(_SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return int(fd)
         number = ctypes.get_errno()

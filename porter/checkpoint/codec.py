@@ -109,7 +109,9 @@ def _compressible(view: memoryview) -> bool:
     return len(sampler.compress(samples)) < _HARDLY * len(samples)
 
 
-def unpack(codec: str, payload: bytes | memoryview, raw: int, expected: bytes) -> bytes | memoryview:
+def unpack(
+    codec: str, payload: bytes | memoryview, raw: int, expected: bytes
+) -> bytes | memoryview:
     """The `raw` bytes of a frame, verified against the blake3 hash `expected`.
 
     Raises Permanent for anything but exactly these bytes. Allocates no more than MAX_RAW whatever
@@ -164,8 +166,14 @@ class Digest:
 
     def add(self, header: Mapping[str, Any]) -> None:
         """Count the frame with this header; how it was compressed does not matter."""
-        entry = msgpack.packb([header.get(name) for name in self._FIELDS])
-        self._entries.add(blake3(entry).digest())  # set.add is atomic
+        self._entries.add(self._entry(header))  # set.add is atomic
+
+    def seen(self, header: Mapping[str, Any]) -> bool:
+        """Whether a frame with the same header was counted already."""
+        return self._entry(header) in self._entries
+
+    def _entry(self, header: Mapping[str, Any]) -> bytes:
+        return blake3(msgpack.packb([header.get(name) for name in self._FIELDS])).digest()
 
     def __len__(self) -> int:
         return len(self._entries)
