@@ -1,0 +1,141 @@
+"""Catching a workload's packets on their way in, delivering them later, telling neighbours."""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+
+from porter.domain.errors import Permanent
+from porter.network.packets import Flow, arp, destination, fit, flow_of
+
+MAX_FLOWS = 4096
+MAX_PACKET = 1500
+"""Enough to wake a connection up; its sender repeats whatever is cut off."""
+_ETH_P_IP = 0x0800
+_SO_ATTACH_FILTER = 26
+_PACKET_HOST = 0
+_PACKET_TYPE = 0xFFFFF000 + 4
+_ARP_AGAIN = (0.01, 0.03, 0.3, 1.0)
+
+
+def _only(address: str) -> bytes:
+    """Classic BPF: IPv4 packets to this host's own MAC, for `address`; nothing else."""
+    wanted = int(ipaddress.IPv4Address(address))
+    code = (
+        (0x20, 0, 0, _PACKET_TYPE),  # ld  packet type: what we send ourselves is not for us
+        (0x15, 0, 3, _PACKET_HOST),  # jne → drop
+        (0x20, 0, 0, 16),  # ld  destination
+        (0x15, 0, 1, wanted),  # jne → drop
+        (0x06, 0, 0, MAX_PACKET),
+        (0x06, 0, 0, 0),
+    )
+    return b"".join(struct.pack("HBBI", *line) for line in code)
+
+
+class Capture:
+    """The newest packet of every flow to one address, from now until `stop`."""
+
+    def __init__(self, address: str) -> None:
+        program = ctypes.create_string_buffer(_only(address))
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        try:
+            fprog = struct.pack("HL", len(program.raw) // 8, ctypes.addressof(program))
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+            # Bound only after the filter is in place: no foreign packet ever gets in.
+            self._socket.bind(("", _ETH_P_IP))
+            self._socket.setblocking(False)
+        except OSError as error:
+            self._socket.close()
+            raise Permanent(f"cannot catch packets for {address}: {error.strerror}") from error
+        self._flows: dict[Flow, bytes] = {}
+        self._wake, self._waker = os.pipe()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"hold-{address}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [])
+            self._drain()
+            if self._wake in ready:
+                return
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                packet, sender = self._socket.recvfrom(MAX_PACKET)
+            except BlockingIOError:
+                return
+            flow = flow_of(packet)
+            if flow is None or sender[0] == "lo":
+                continue
+            self._flows.pop(flow, None)  # the newest goes to the end
+            if len(self._flows) < MAX_FLOWS:
+                self._flows[flow] = packet
+
+    def stop(self) -> list[bytes]:
+        """End catching; the newest packet of every flow, oldest first. Again: the same list."""
+        if not self._stopped:
+            self._stopped = True
+            os.write(self._waker, b"x")
+            self._thread.join()
+            self._socket.close()
+            os.close(self._wake)
+            os.close(self._waker)
+        return list(self._flows.values())
+
+
+def deliver(packets: Sequence[bytes], mtu: int) -> int:
+    """Send packets as they are, from their own source. How many went out.
+
+    One that cannot be sent is left out: its sender will repeat it, which was the case anyway.
+    """
+    sent = 0
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+        for packet in packets:
+            ready = fit(packet, mtu)
+            if ready is None:
+                continue
+            try:
+                out.sendto(ready, (destination(ready), 0))
+            except OSError:
+                continue
+            sent += 1
+    return sent
+
+
+def announce(index_name: str, address: str, mac: str) -> None:
+    """Tell everybody on the interface that `address` is at `mac`; repeated in the background.
+
+    Repeated because a frame may be lost and nobody acknowledges it.
+    """
+    frames = (arp(1, address, mac), arp(2, address, mac))
+    sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    try:
+        sender.bind((index_name, 0))
+        for frame in frames:
+            sender.send(frame)
+    except OSError as error:
+        sender.close()
+        raise Permanent(f"cannot announce {address} on {index_name}: {error.strerror}") from error
+    threading.Thread(
+        target=_repeat, args=(sender, frames), name=f"announce-{address}", daemon=True
+    ).start()
+
+
+def _repeat(sender: socket.socket, frames: Sequence[bytes]) -> None:
+    pause = threading.Event()
+    with sender:
+        for delay in _ARP_AGAIN:
+            pause.wait(delay)
+            for frame in frames:
+                try:
+                    sender.send(frame)
+                except OSError:
+                    return  # the interface went away, and with it whoever could listen
