@@ -1,1 +1,1 @@
-"""The host daemon: runs commands, keeps a journal, streams state to its peers."""
+"""The host daemon: command loop, journal of operations and handovers, streams between hosts."""

@@ -1,0 +1,38 @@
+"""What every activity of the agent works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from porter.agent.journal import Journal
+from porter.agent.ledger import Ledger
+from porter.agent.live import Live
+from porter.agent.parts import AgentParts
+from porter.agent.peer_tls import Credentials
+from porter.agent.settings import AgentSettings
+from porter.agent.sockets import established
+from porter.agent.strays import end_strays
+
+
+@dataclass(frozen=True)
+class Context:
+    """One agent's surroundings. Shared by all its threads."""
+
+    settings: AgentSettings
+    parts: AgentParts
+    journal: Journal
+    credentials: Credentials
+    changed: Callable[[], None] = lambda: None
+    """Call after something that the control plane should hear of soon."""
+    end_strays: Callable[[Path, float], list[str]] = end_strays
+    established: Callable[[str], frozenset[str]] = established
+    live: Live = field(default_factory=Live)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ledger", Ledger(self.journal))
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger  # type: ignore[attr-defined]

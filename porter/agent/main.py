@@ -1,0 +1,88 @@
+"""The daemon: `run` joins, recovers, and serves until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+from porter.agent import join as joining
+from porter.agent.control import Backoff
+from porter.agent.daemon import Daemon
+from porter.agent.facts import Facts
+from porter.agent.join import Identity
+from porter.agent.parts import AgentParts
+from porter.agent.settings import AgentSettings
+from porter.domain.errors import Invalid, Transient
+
+log = logging.getLogger(__name__)
+_JOIN_PATIENCE_S = 30.0
+
+
+def run(settings: AgentSettings, parts: AgentParts) -> None:
+    """Be this host's agent until SIGTERM or SIGINT. Raises PorterError if it cannot join."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.chmod(settings.state, 0o700)
+    known = joining.load(settings.state)
+    url = settings.url or (known.url if known is not None else "")
+    underlay = settings.underlay or _address_towards(url)
+    identity = identify(settings, parts, underlay)
+    daemon = Daemon(settings, parts, identity, underlay)
+    try:
+        daemon.start()
+        log.info("host %s serves on port %s", identity.host, daemon.peer_port)
+        stop.wait()
+    finally:
+        daemon.stop()
+
+
+def identify(settings: AgentSettings, parts: AgentParts, underlay: str) -> Identity:
+    """The identity of an earlier join, else join now; waits a while for a control plane."""
+    known = joining.load(settings.state)
+    if known is not None and (not settings.url or known.url == settings.url):
+        return known
+    if not settings.url or not settings.token:
+        raise Invalid(
+            "cannot start: this host has not joined a control plane",
+            "give --join URL and --token TOKEN once; `porter host token` makes a token",
+        )
+    facts = Facts(parts, underlay, lambda: settings.peer_port).gather()
+    name = settings.name or socket.gethostname()
+    deadline, backoff = time.monotonic() + _JOIN_PATIENCE_S, Backoff()
+    while True:
+        try:
+            return joining.join(
+                *(settings.url, settings.token, name, settings.site, facts, settings.state)
+            )
+        except Transient as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("%s", error)
+            time.sleep(backoff.next())
+
+
+def _address_towards(url: str) -> str:
+    """Our own address on the way to the control plane. No packet is sent."""
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        raise Invalid(f"cannot use the URL {url!r}", "give it as https://HOST:PORT")
+    port = parts.port or 443
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(
+            parts.hostname, port, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(where)
+            return str(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]))
+    except OSError as error:
+        raise Transient(
+            f"cannot find this host's address towards {url}: {error}", "give --underlay ADDRESS"
+        ) from error

@@ -1,0 +1,52 @@
+"""`porter agent`: the daemon on every host."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from porter.agent import logs
+from porter.agent.main import run
+from porter.agent.settings import PEER_PORT, STATE, AgentSettings
+from porter.domain.errors import Conflict, Denied, Invalid, NotFound, PorterError
+
+_USER_ERRORS = (Invalid, Denied, NotFound, Conflict)
+
+
+@click.command()
+@click.option("--join", "url", metavar="URL", default="", help="Address of the control plane.")
+@click.option("--token", envvar="PORTER_TOKEN", help="One-time token, for the first start.")
+@click.option("--name", default="", help="This host's name; its hostname if not given.")
+@click.option("--site", default="onprem", show_default=True, help="Where the host stands.")
+@click.option("--underlay", metavar="IP", default="", help="Address for other hosts to reach us.")
+@click.option("--peer-port", default=PEER_PORT, show_default=True, help="Port for other hosts.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=STATE,
+    show_default=True,
+    help="Directory for the journal, key and certificate.",
+)
+def agent(
+    url: str, token: str | None, name: str, site: str, underlay: str, peer_port: int, state: Path
+) -> None:
+    """Make this machine a Porter host and serve until SIGTERM."""
+    from porter.wiring_agent import agent_parts  # the concrete rooms are costly to import
+
+    logs.to_stderr()
+    settings = AgentSettings(
+        url=url.rstrip("/"),
+        state=state,
+        token=token,
+        name=name,
+        site=site,
+        underlay=underlay,
+        peer_port=peer_port,
+    )
+    try:
+        run(settings, agent_parts(settings))
+    except PorterError as error:
+        click.echo(f"porter agent: {error}", err=True)
+        sys.exit(2 if isinstance(error, _USER_ERRORS) else 1)
