@@ -27,6 +27,7 @@ _WORDS = {
     StepKind.REWIRE: "rewire",
     StepKind.SETTLE: "settle",
 }
+_NOTES = ("held", "waiting", "retry", "cancel")
 _GLYPHS = {"done": ("✓", "green"), "failed": ("✗", "red"), "undone": ("↩", "yellow")}
 
 
@@ -72,37 +73,42 @@ class Board:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.steps: dict[str, Step] = {str(kind): Step(str(kind)) for kind in StepKind}
         self.current: Step | None = None
-        self.state = ""
         self._now = now
 
     def take(self, event: Event) -> None:
         """Note one event. Kinds it does not know leave the picture as it is."""
-        topic, _, verb = event.kind.partition(".")
-        if topic == "step":
-            self._step(event, verb)
-        elif topic == "progress":
+        if event.kind == "step":
+            self._step(event)
+        elif event.kind == "progress":
             self._progress(event.data, event.message)
-        elif topic == "migration":
-            self.state = verb
+        elif event.kind == "finished":
+            self.current = None
+        elif self.current is None:
+            self._begin(StepKind.PREFLIGHT, event.at)
 
-    def _step(self, event: Event, verb: str) -> None:
-        kind = str(event.data.get("step") or event.data.get("kind") or "")
-        if not kind:
-            return
+    def _step(self, event: Event) -> None:
+        """A step is done, undone or failed; the one after it begins."""
+        kind = str(event.data.get("step") or "")
         step = self.steps.setdefault(kind, Step(kind))
-        step.message = event.message
-        if verb in ("started", "undoing"):
-            step.state, step.ended = "undoing" if verb == "undoing" else "running", None
-            step.begun = moment(event.at)
-            self.current = step
-        elif verb in ("done", "failed", "undone"):
-            step.state, step.ended = verb, moment(event.at)
+        verb = event.message.removeprefix(kind).split(":")[0].strip()
+        step.state, step.ended = verb, moment(event.at)
+        step.message = event.message.partition(": ")[2]
+        following = list(self.steps)[list(self.steps).index(kind) + 1 :]
+        self.current = None
+        if verb == "done" and following:
+            self._begin(following[0], event.at)
+
+    def _begin(self, kind: str, at: object) -> None:
+        step = self.current = self.steps[kind]
+        step.state, step.begun = "running", moment(at)
 
     def _progress(self, data: dict[str, Any], message: str) -> None:
         name = str(data.get("phase") or "")
         step = self.steps.get(str(data.get("step") or "")) or self.current
         if not name or step is None:
             return
+        if step.state == "pending":
+            self._begin(step.kind, None)
         now = self._now()
         phase = step.phases.setdefault(name, Phase(name, begun=now, seen=now))
         done, total = int(data.get("done") or 0), int(data.get("total") or 0)
@@ -126,22 +132,18 @@ class PlainLines:
 
     def show(self, event: Event) -> None:
         """Print what the event means; progress only at every quarter."""
-        topic, _, verb = event.kind.partition(".")
-        if topic == "progress":
-            self._progress(str(event.data.get("phase") or ""))
-            return
-        if topic == "step":
-            step = self._board.steps.get(str(event.data.get("step") or event.data.get("kind")))
-            if step is None:
-                return
+        if event.kind == "progress":
+            self._progress(str(event.data.get("step") or ""), str(event.data.get("phase") or ""))
+        elif event.kind == "step":
+            step = self._board.steps[str(event.data.get("step") or "")]
             took = f" in {duration(step.ms)}" if step.ms is not None else ""
-            tail = f": {event.message}" if event.message else ""
-            self._echo(f"{step.title}: {verb}{took}{tail}")
-        elif event.message:
-            self._echo(event.message)
+            tail = f": {step.message}" if step.message else ""
+            self._echo(f"{step.title}: {step.state}{took}{tail}")
+        elif event.kind not in ("finished", "migration") and event.message:
+            self._echo(f"  {event.message}")
 
-    def _progress(self, name: str) -> None:
-        step = self._board.current
+    def _progress(self, kind: str, name: str) -> None:
+        step = self._board.steps.get(kind) or self._board.current
         phase = step.phases.get(name) if step else None
         if phase is None:
             return
@@ -178,15 +180,17 @@ class LivePicture:
         self._notice = text
 
     def show(self, event: Event) -> None:
-        """The board has the event already; only a note of the migration's own is kept."""
-        if event.kind.startswith("migration.") and event.message:
+        """The board has the event already; only what is being waited for is kept."""
+        if event.kind in _NOTES:
             self._notice = event.message
+        elif event.kind in ("step", "state"):
+            self._notice = ""  # what was waited for has come
 
     def draw(self) -> RenderableType:
         picture = Table.grid(padding=(0, 1))
         for step in self._board.steps.values():
             picture.add_row(self._glyph(step), *self._step_cells(step))
-            if step.state in ("running", "undoing"):
+            if step.state == "running":
                 for phase in step.phases.values():
                     picture.add_row("", f"  {phase.name}", _bar(phase), _numbers(phase))
         parts: list[RenderableType] = [picture]
@@ -195,7 +199,7 @@ class LivePicture:
         return Group(*parts)
 
     def _glyph(self, step: Step) -> RenderableType:
-        if step.state in ("running", "undoing"):
+        if step.state == "running":
             return self._spinner
         glyph, style = _GLYPHS.get(step.state, ("·", "dim"))
         return Text(glyph, style=style)
@@ -203,7 +207,7 @@ class LivePicture:
     def _step_cells(self, step: Step) -> tuple[Text, Text, Text]:
         style = "dim" if step.state == "pending" else "bold" if step.ended is None else ""
         took = duration(step.ms) if step.ms is not None else ""
-        message = step.message if step.state in ("failed", "undone", "undoing") else ""
+        message = step.message if step.state in ("failed", "undone") else ""
         return Text(step.title, style=style), Text(message, style="yellow"), Text(took)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.cli.units import bytes_, clock, duration
+from porter.domain.migration import StepKind
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -23,7 +24,8 @@ STATE_STYLES = {
     "pending": "dim",
 }
 _BAR_WIDTH = 48
-_PALETTE = ("cyan", "blue", "magenta", "yellow", "green", "red", "white")
+_DOWNTIME = "yellow"
+_STEPS = frozenset(str(kind) for kind in StepKind)
 
 
 def state(name: str) -> Text:
@@ -173,19 +175,31 @@ def _digest(value: Any) -> str:
 
 
 def phases(measured: Sequence[dict[str, Any]]) -> RenderableType:
-    """Phases as bars laid end to end: length and position are time."""
-    total = sum(float(phase["ms"]) for phase in measured) or 1.0
+    """Phases as bars laid end to end: length and position are time.
+
+    Steps follow one another; what follows the handover and is no step is a part of it, and of the
+    downtime, and is drawn below it.
+    """
+    steps = [phase for phase in measured if phase["name"] in _STEPS] or measured
+    total = sum(float(phase["ms"]) for phase in steps) or 1.0
     picture = Table.grid(padding=(0, 1))
-    picture.add_column(style="dim", justify="right")
+    picture.add_column(justify="left")
     picture.add_column(width=_BAR_WIDTH, no_wrap=True)
     picture.add_column(justify="right")
-    begun = 0.0
-    for index, phase in enumerate(measured):
-        ms = float(phase["ms"])
-        left = min(_BAR_WIDTH - 1, int(begun / total * _BAR_WIDTH))
-        right = max(left + 1, min(_BAR_WIDTH, round((begun + ms) / total * _BAR_WIDTH)))
-        colour = _PALETTE[index % len(_PALETTE)]
-        bar = Text(" " * left).append("━" * (right - left), style=colour)
-        picture.add_row(str(phase["name"]), bar, duration(ms))
-        begun += ms
+    end = inner = 0.0
+    for phase in measured:
+        name, ms = str(phase["name"]), float(phase["ms"])
+        if phase in steps:
+            inner, begun, end = end, end, end + ms
+            label, style = Text(name, style="dim"), "cyan"
+        else:
+            begun, inner = inner, inner + ms
+            label, style = Text(f"  {name}", style="dim"), _DOWNTIME
+        picture.add_row(label, _bar(begun / total, ms / total, style), duration(ms))
     return picture
+
+
+def _bar(begun: float, length: float, style: str) -> Text:
+    left = min(_BAR_WIDTH - 1, int(begun * _BAR_WIDTH))
+    right = max(left + 1, min(_BAR_WIDTH, round((begun + length) * _BAR_WIDTH)))
+    return Text(" " * left).append("━" * (right - left), style=style)

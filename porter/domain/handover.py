@@ -15,7 +15,8 @@ and reordering. It shows that never two copies run if every agent keeps three ha
    HANDED_OVER. If a power cut took them it must refuse, or the source's good copy is destroyed.
 
 A source whose frozen tasks are lost stays FROZEN: it may still hear ACCEPTED, and then the target
-has everything. Whoever reconciles aborts a FROZEN source only if the target has not accepted.
+has everything. So a FROZEN source may be aborted unasked while its tasks are there; without them
+only once the target is heard and has not accepted.
 """
 
 from __future__ import annotations

@@ -186,17 +186,20 @@ def calm(world: World) -> World:
     )
 
 
-def reconciling(world: World) -> Iterator[World]:
+def reconciling(world: World, careless: bool = False) -> Iterator[World]:
     """What the two agents and the reconciler may do next, in any order."""
     yield calm(to_source(world, handover.source_hears(world.source, world.target)))
     yield calm(to_target(world, handover.target_hears(world.target, world.source)))
     unready = world.target in (Target.ABSENT, Target.RESERVED)
-    if world.source is Source.RUNNING or (world.source is Source.FROZEN and unready):
+    # While the source's tasks are there, aborting is right even if the target does not answer.
+    alone = careless or world.s_tasks is Tasks.STILL
+    if world.source is Source.RUNNING or (world.source is Source.FROZEN and (unready or alone)):
         yield calm(to_source(world, handover.source_event(world.source, SourceEvent.ABORT)))
+    if unready and world.source in (Source.RUNNING, Source.FROZEN):
         yield calm(to_target(world, handover.target_event(world.target, TargetEvent.REFUSE)))
 
 
-def endings(world: World) -> set[World]:
+def endings(world: World, careless: bool = False) -> set[World]:
     """Where all fair schedules from here end. Raises Broken if one of them never ends."""
 
     @cache
@@ -204,7 +207,7 @@ def endings(world: World) -> set[World]:
         check_safety(at)
         if depth > 12:
             raise Broken(f"no end in sight: {world}")
-        following = {step for step in reconciling(at) if step != at}
+        following = {step for step in reconciling(at, careless) if step != at}
         if not following:
             return frozenset({at})
         return frozenset().union(*(ends(step, depth + 1) for step in following))
@@ -221,12 +224,12 @@ def must_survive(world: World) -> bool:
     return here or (there and world.source in (Source.FROZEN, Source.HANDED_OVER, Source.GONE))
 
 
-def check_liveness(worlds: set[World]) -> int:
+def check_liveness(worlds: set[World], careless: bool = False) -> int:
     """From every state: settled, and one copy runs unless all were really lost. Counts zeros."""
     zeros = 0
     quiet = {calm(w)._replace(said=frozenset(), answered=frozenset()) for w in worlds}
     for start in quiet:
-        for end in endings(start):
+        for end in endings(start, careless):
             if not handover.settled(end.source, end.target):
                 raise Broken(f"never settles: {start} ends in {end}")
             running = [end.s_tasks, end.t_tasks].count(Tasks.RUNS)
@@ -317,6 +320,12 @@ def test_a_wrong_rule_is_found(
 def test_a_careless_agent_is_found(habit: str) -> None:
     with pytest.raises((Broken, Conflict)):
         prove(replace(Rules(), **{habit: False}))
+
+
+def test_aborting_a_source_without_tasks_unasked_is_found() -> None:
+    """The target may have everything by then; it must be heard before the source gives up."""
+    with pytest.raises(Broken, match="thrown away"):
+        check_liveness(explore(), careless=True)
 
 
 def test_an_agent_that_forgets_its_work_is_found() -> None:
