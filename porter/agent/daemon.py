@@ -19,6 +19,7 @@ from porter.agent.operations import Operations
 from porter.agent.parts import AgentParts
 from porter.agent.peer_server import PeerServer
 from porter.agent.recovery import Recovery, Tender
+from porter.agent.residents import Residents
 from porter.agent.settings import AgentSettings
 from porter.agent.source import SourceSide
 from porter.agent.target import TargetSide
@@ -72,6 +73,7 @@ class Daemon:
         self._facts = Facts(parts, underlay, lambda: self.peer_port)
         source, target = SourceSide(self._context), TargetSide(self._context)
         self._target = target
+        self._residents = Residents(self._context)
         self._recovery = Recovery(self._context, source, target)
         operations = Operations(self._context, source, target, self._facts)
         self._news: dict[str, Progress] = {}
@@ -139,7 +141,8 @@ class Daemon:
                 self._stop.wait(backoff.next())
 
     def _beat_once(self) -> None:
-        if not self._context.live.any():
+        busy = self._context.live.any()
+        if not busy:
             # The engine's list costs processor time that a frozen workload is waiting for.
             self._found = tuple(self._parts.runtime.discover())
         handovers = tuple(
@@ -148,6 +151,8 @@ class Daemon:
         )
         beat = Heartbeat(self._facts.gather(), self._found, handovers)
         self._apply(self._control.heartbeat(beat))
+        if not busy:
+            self._residents.claim(self._found)
 
     def _poll(self) -> None:
         backoff, resume = Backoff(), True

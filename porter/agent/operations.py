@@ -126,10 +126,7 @@ class Operations:
         return SourceHandover(self._context, self._source, order, _Throttle(tell)).run()
 
     def _query(self, order: Query, tell: Tell) -> HandoverState:
-        record = self._ledger.find(order.migration)
-        if record is None:
-            return HandoverState("", Target.ABSENT, "this host has no record of the migration")
-        return _state(record)
+        return _state(self._ledger.get(order.migration))
 
     def _abort(self, order: Query, tell: Tell) -> HandoverState:
         return _state(self._source.abort(order.migration, "the migration was called off"))

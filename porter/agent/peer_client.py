@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import socket
 import ssl
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from porter.domain.errors import PorterError, Transient, from_code
 from porter.protocol import VERSION
 
 CONNECT_TIMEOUT_S = 5.0
-_QUEUED_PER_STREAM = 2
 
 
 @dataclass(frozen=True)
@@ -77,84 +75,53 @@ def _connect(me: Credentials, to: PeerAddress) -> ssl.SSLSocket:
 
 
 class DataStreams:
-    """Several connections that share one bounded queue of frames: `checkpoint.base.Frames`.
+    """Several connections behind one `send`: `checkpoint.base.Frames`.
 
-    `send` is thread-safe and blocks when the network is slower than the sender. A payload must not
-    change after it was handed over: it is written later.
+    Thread-safe. Every caller writes to a connection that is free, and waits if none is: so a slow
+    network holds the sender back, and nothing is copied or kept. Use as many threads as streams.
     """
 
     def __init__(self, wires: list[Wire]) -> None:
         self._wires = wires
-        self._queue: queue.Queue[tuple[dict[str, Any], bytes | memoryview] | None] = queue.Queue(
-            _QUEUED_PER_STREAM * len(wires)
-        )
+        self._free: queue.SimpleQueue[Wire] = queue.SimpleQueue()
         self._failed: PorterError | None = None
-        self._threads = [
-            threading.Thread(target=self._write, args=(wire,), name="peer-stream", daemon=True)
-            for wire in wires
-        ]
-        for thread in self._threads:
-            thread.start()
+        for wire in wires:
+            self._free.put(wire)
 
     def send(self, header: dict[str, Any], payload: bytes | memoryview = b"") -> None:
-        """Queue one frame. Raises what broke a stream, if one broke."""
-        self._put((header, payload))
+        """Write one frame. Raises what broke a stream, if one broke."""
+        wire = self._free.get()
+        try:
+            if self._failed is not None:
+                raise self._failed
+            wire.send(header, payload)
+        except PorterError as error:
+            self._failed = self._failed or error
+            raise
+        finally:
+            self._free.put(wire)
 
     def finish(self) -> None:
-        """Write all that is queued, mark the end of every stream. Raises if a stream broke."""
-        for _ in self._threads:
-            self._put(None)
-        for thread in self._threads:
-            thread.join()
+        """Mark the end of every stream; no `send` may be at work any more."""
         if self._failed is not None:
             raise self._failed
+        for wire in self._wires:
+            wire.send({"t": "end"})
 
-    def close(self) -> None:
-        """End all connections and threads; what is queued is dropped. Idempotent."""
+    def cut(self) -> None:
+        """Make everything that is blocked on the streams fail, now and later; from any thread."""
         if self._failed is None:
             self._failed = Transient("cannot send: the streams were closed")
         for wire in self._wires:
             wire.cut()
-        self._wake()
-        for thread in self._threads:
-            thread.join()
+
+    def close(self) -> None:
+        """End all connections. Idempotent."""
+        self.cut()
         for wire in self._wires:
             wire.close()
-
-    def cut(self) -> None:
-        """Make everything that is blocked on the streams fail; from any thread."""
-        for wire in self._wires:
-            wire.cut()
 
     @property
     def wire_bytes(self) -> int:
         """Bytes sent so far on all streams."""
         return sum(wire.wire_bytes for wire in self._wires)
-
-    def _put(self, item: tuple[dict[str, Any], bytes | memoryview] | None) -> None:
-        while True:
-            if self._failed is not None:
-                raise self._failed
-            try:
-                self._queue.put(item, timeout=0.5)  # a broken stream is seen at the next round
-                return
-            except queue.Full:
-                continue
-
-    def _wake(self) -> None:
-        """Every writer that waits for a frame gets something, sees the failure and ends."""
-        for _ in self._threads:
-            try:
-                self._queue.put_nowait(None)
-            except queue.Full:
-                return  # enough lies there for all of them
-
-    def _write(self, wire: Wire) -> None:
-        try:
-            while (item := self._queue.get()) is not None:
-                if self._failed is not None:
-                    return
-                wire.send(*item)
-            wire.send({"t": "end"})
-        except PorterError as error:
-            self._failed = self._failed or error

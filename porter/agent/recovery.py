@@ -31,8 +31,10 @@ class Recovery:
         """Before the first command and the first peer: nothing of this host's is at work."""
         clear_scratch(self._context.settings.state)
         self._context.journal.forget_old()
-        for record in self._context.ledger.open():
-            self._attempt(record, fresh=True)
+        records = self._context.ledger.open()
+        self._context.unrecovered.update(record.migration for record in records)
+        for record in records:
+            self._attempt(record)
 
     def finish_interrupted(self) -> None:
         """Give the handovers that the restart broke off their results; may ask for seconds."""
@@ -44,13 +46,17 @@ class Recovery:
         """Do what is still due: effects that failed, handovers in doubt. Called every so often."""
         for record in self._context.ledger.open():
             if not self._context.live.busy(record.migration):
-                self._attempt(record, fresh=False)
+                self._attempt(record, ask=True)
 
-    def _attempt(self, record: Record, *, fresh: bool) -> None:
+    def _attempt(self, record: Record, ask: bool = False) -> None:
         side = self._source if record.role == SOURCE else self._target
+        unrecovered = self._context.unrecovered
         try:
-            record = side.recover(record) if fresh else side.enforce(record)
-            if not fresh and record.role == SOURCE and _in_doubt(record):
+            if record.migration in unrecovered:
+                record = side.recover(record)
+                unrecovered.discard(record.migration)
+            record = side.enforce(record)
+            if ask and record.role == SOURCE and _in_doubt(record):
                 self._source.ask(record)
         except Transient as error:
             log.info("%s", error, extra={"migration": record.migration})

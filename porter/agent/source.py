@@ -48,8 +48,11 @@ class SourceSide:
         live.cancel(migration, why)
         if not live.wait(migration, _ENDS_S):
             raise Transient(f"cannot abort migration {migration} yet: its dump has not ended")
-        record = self._ledger.source(migration, SourceEvent.ABORT, note=why)
-        return self.enforce(record)
+        record = self._ledger.get(migration)
+        if record.state == Source.FROZEN and not self.tasks_there(record):
+            # A power cut took the tasks: if the target accepted, its copy is the only one.
+            self.ask(record)
+        return self.enforce(self._ledger.source(migration, SourceEvent.ABORT, note=why))
 
     def hears(self, migration: str, peer: Target) -> Record:
         """The target said what it is. While a handover is at work, it listens for itself."""
@@ -74,6 +77,7 @@ class SourceSide:
         return self.enforce(self._hear(record.migration, parse(Target, word.get("state"))))
 
     def _hear(self, migration: str, peer: Target) -> Record:
+        self._context.must_be_recovered(migration)
         changes = {"yielded": True} if peer is Target.ACCEPTED else {}
         return self._ledger.source_hears(migration, peer, **changes)
 
@@ -123,7 +127,10 @@ class SourceSide:
             else:
                 return record
             self._context.changed()
-            return self._ledger.update(record.migration, applied=record.state, note=note)
+            # An aborted migration is over here; nobody may have to come back to settle it.
+            over = record.state == Source.ABORTED
+            changes = {"applied": record.state, "note": note, "settled": over}
+            return self._ledger.update(record.migration, **changes)
 
     def hold_still(self, record: Record) -> None:
         """Frozen, and cut off from the network: for as long as the record says so."""

@@ -20,6 +20,7 @@ LOST = "tasks lost: "
 """Begins the note of a target that owns a workload whose tasks are gone."""
 _RESTORE_ENDS_S = 60.0
 _SESSION_ENDS_S = 30.0
+_AT_GATE_S = 0.5
 
 
 class Restore:
@@ -64,8 +65,11 @@ class TargetSide:
 
     def hears(self, migration: str, peer: Source, packets: Sequence[bytes] = ()) -> Record:
         """The source said what it is: take over if it handed over, refuse if it aborted."""
+        self._context.must_be_recovered(migration)
         if peer is Source.ABORTED:
             self._end_session(migration, "the source aborted")
+        elif peer is Source.HANDED_OVER and self._lost_at_gate(migration):
+            return self.refuse(migration, "the restored tasks were lost at the gate")
         record = self._ledger.target_hears(migration, peer)
         return self.enforce(record, packets)
 
@@ -103,7 +107,10 @@ class TargetSide:
             else:
                 return record
             self._context.changed()
-            return self._ledger.update(record.migration, applied=record.state, note=note)
+            # A refused migration is over here; nobody may have to come back to settle it.
+            over = record.state == Target.REFUSED
+            changes = {"applied": record.state, "note": note, "settled": over}
+            return self._ledger.update(record.migration, **changes)
 
     def _run(self, record: Record, packets: Sequence[bytes]) -> str:
         """Answer for the address, open the gate, wait until the tasks run."""
@@ -114,7 +121,7 @@ class TargetSide:
         restore = self._restores.pop(record.migration, None)
         if twin is not None:
             gate = self._parts.gate(twin.images)
-            if restore is not None or gate.waiting(1.0):
+            if restore is not None or gate.waiting(_AT_GATE_S):
                 gate.open()
         note = self._await_restore(restore) if restore is not None else self._revive(record)
         if packets:
@@ -162,13 +169,23 @@ class TargetSide:
         """Go on from the durable state of an agent that is gone."""
         if record.state == Target.RESERVED and record.streaming:
             return self.refuse(record.migration, "the target's agent was restarted on the way")
-        if record.state == Target.ACCEPTED and not self._at_gate(record):
+        if record.state == Target.ACCEPTED and not self._at_gate(record.migration):
             return self.refuse(record.migration, "the restored tasks were lost with the host")
+        if record.state == Target.RUNNING:
+            self._ledger.update(record.migration, applied="")  # a reboot undoes what was applied
         return self.enforce(record)
 
-    def _at_gate(self, record: Record) -> bool:
-        twin = self._parts.checkpoints.find_twin(record.migration)
-        return twin is not None and self._parts.gate(twin.images).waiting(1.0)
+    def _lost_at_gate(self, migration: str) -> bool:
+        """Whether we accepted tasks that are there no more: the source has the only good copy."""
+        record = self._ledger.get(migration)
+        return record.state == Target.ACCEPTED and not self._at_gate(migration)
+
+    def _at_gate(self, migration: str) -> bool:
+        restore = self._restores.get(migration)
+        if restore is not None and restore.ended.is_set():
+            return False
+        twin = self._parts.checkpoints.find_twin(migration)
+        return twin is not None and self._parts.gate(twin.images).waiting(_AT_GATE_S)
 
 
 def parse(kind: type[State], word: object) -> State:
