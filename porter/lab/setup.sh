@@ -275,16 +275,20 @@ build_base() {
     mv "$cache/images/base.tar.new" "$cache/images/base.tar"
 }
 
+import_template() {
+    local name=localhost/porter-test:latest archive=$cache/images/porter-test.oci.tar.new
+    rm -f -- "$archive"
+    template_podman import --message base --change 'CMD ["/bin/bash"]' "$cache/images/base.tar" $name &&
+        template_podman save --format oci-archive --output "$archive" $name &&
+        template_podman images --no-trunc --format '{{.ID}}' $name >"$cache/template.new/id"
+}
+
 # Imported once: an import makes a new image id each time, and all hosts must hold the same one.
 build_template() {
     say "images: importing it once as a template for the lab's hosts"
     rm -rf -- "$cache/template.new"
     mkdir -p "$cache/template.new/storage"
-    {
-        template_podman import --message base --change 'CMD ["/bin/bash"]' "$cache/images/base.tar" localhost/porter-test:latest
-        template_podman save --format oci-archive --output "$cache/images/porter-test.oci.tar.new" localhost/porter-test:latest
-        template_podman images --no-trunc --format '{{.ID}}' localhost/porter-test:latest >"$cache/template.new/id"
-    } >"$work/podman.log" 2>&1 ||
+    import_template >"$work/podman.log" 2>&1 ||
         { tail -n 15 "$work/podman.log" >&2; die "import the test image: podman's message is above"; }
     umount "$cache/template.new/storage/overlay" 2>/dev/null || true
     rm -rf -- "$cache/template"
