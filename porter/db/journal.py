@@ -64,6 +64,15 @@ class Journal:
                 .where(t.steps.c.migration == migration_id, t.steps.c.seq == step.seq)
                 .values(state=StepState.RUNNING, attempt=1, started=now)
             )
+            rows.add_event(
+                c,
+                now,
+                "step.started",
+                "",
+                migration=migration_id,
+                workload=migration.workload,
+                data={"step": step.kind},
+            )
         steps = rows.steps_of(c, migration_id)
         commands = c.execute(
             sa.select(t.commands)

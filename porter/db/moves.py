@@ -152,7 +152,7 @@ class Moves:
         rows.add_event(
             c,
             new.now,
-            "created",
+            "migration.pending",
             f"move {new.workload.name} from {new.source.name} to {new.target.name}",
             migration=new.id,
             workload=new.workload.name,

@@ -181,7 +181,7 @@ class _Transition:
     def _done(self, outcome: Done) -> tuple[Change, bool]:
         change = self._change(MigrationState.RUNNING, StepState.DONE, "")
         change = replace(change, output=outcome.output, rehome=outcome.rehome, error="")
-        change = self._tell(change, "step", f"{self._step.kind} done", step=self._step.kind)
+        change = self._tell(change, "step.done", "", step=self._step.kind)
         if self._step.seq + 1 == len(self._context.claim.steps):
             return self._end(change, MigrationState.SUCCEEDED, ""), False
         return change, True
@@ -189,7 +189,7 @@ class _Transition:
     def _undone(self) -> tuple[Change, bool]:
         reason = self._context.migration.reason
         change = self._change(MigrationState.UNDOING, StepState.UNDONE, reason)
-        change = self._tell(change, "step", f"{self._step.kind} undone", step=self._step.kind)
+        change = self._tell(change, "step.undone", "", step=self._step.kind)
         rest = tuple(s for s in self._context.claim.steps if s.seq != self._step.seq)
         if current_step(True, rest) is None:
             return self._end(change, MigrationState.ROLLED_BACK, self._cause()), False
@@ -210,10 +210,10 @@ class _Transition:
             reason = self._cause()
         change = self._change(state, self._step.state, reason)
         if reason and reason != migration.reason:
-            kind = "held" if state is MigrationState.HELD else "waiting"
+            kind = "migration.held" if state is MigrationState.HELD else "waiting"
             change = self._tell(change, kind, reason)
         elif migration.state is MigrationState.HELD and state is MigrationState.RUNNING:
-            change = self._tell(change, "state", "going on")
+            change = self._tell(change, "migration.running", "going on")
         return replace(change, wake_at=self._now + max(0.0, outcome.seconds))
 
     def _retry(self, outcome: Retry) -> Change:
@@ -236,11 +236,12 @@ class _Transition:
             return self._retry(Retry(_pause(self._context.attempt), outcome.why)), False
         change = self._change(MigrationState.UNDOING, StepState.FAILED, outcome.why)
         change = replace(change, error=outcome.why, withdraw=True, send=())
-        message = f"{self._step.kind} failed: {outcome.why}"
-        change = self._tell(change, "step", message, step=self._step.kind, **outcome.data)
+        change = self._tell(
+            change, "step.failed", outcome.why, step=self._step.kind, **outcome.data
+        )
         if self._step.kind is StepKind.PREFLIGHT and outcome.why != CANCELLED:
             return self._end(change, MigrationState.FAILED, outcome.why), False
-        return change, True
+        return self._tell(change, "migration.undoing", f"undoing: {outcome.why}"), True
 
     def _end(self, change: Change, state: MigrationState, reason: str) -> Change:
         steps = [
@@ -257,7 +258,7 @@ class _Transition:
         context = self._context
         final = receipt(context.migration, steps, context.claim.commands, state, reason, self._now)
         change = replace(change, state=state, reason=final.reason, receipt=_public(final.as_dict()))
-        return self._tell(change, "finished", final.reason or str(state), state=str(state))
+        return self._tell(change, f"migration.{state}", final.reason, state=str(state))
 
 
 def _public(raw: dict[str, object]) -> dict[str, object]:

@@ -1,0 +1,36 @@
+"""What all routes of the REST API share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from porter.web.api.schemas import Problem
+from porter.web.errors import MEDIA_TYPE
+from porter.web.pulse import Pulse
+from porter.wiring import ControlPlane
+
+_SCHEMA: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: _SCHEMA | {"description": "The token is missing or wrong"},
+    404: _SCHEMA | {"description": "What is named does not exist"},
+    409: _SCHEMA | {"description": "The request contradicts the present state"},
+    422: _SCHEMA | {"description": "The request cannot be read"},
+}
+# The token is checked before routing (guard.BearerToken); this only tells OpenAPI of it.
+SECURED = [Depends(HTTPBearer(auto_error=False))]
+
+
+def control_of(request: Request) -> ControlPlane:
+    control: ControlPlane = request.app.state.control
+    return control
+
+
+def pulse_of(request: Request) -> Pulse:
+    pulse: Pulse = request.app.state.pulse
+    return pulse
+
+
+Control = Annotated[ControlPlane, Depends(control_of)]
