@@ -17,7 +17,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from porter.cli.app import BAD_INPUT, OK, App, PorterCommand
-from porter.cli.units import bytes_
+from porter.domain.units import bytes_
 from porter.lab.criu_probe import probe as probe_criu
 
 _SETUP = "run 'make setup' in Porter's repository"

@@ -8,8 +8,8 @@ import click
 
 from porter.cli import show
 from porter.cli.app import App, PorterGroup
-from porter.cli.units import clock
 from porter.domain.errors import Invalid, NotFound
+from porter.domain.units import clock
 
 
 @click.group(cls=PorterGroup)

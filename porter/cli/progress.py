@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.cli.client import Event
-from porter.cli.units import bytes_, duration, moment
 from porter.domain.migration import StepKind
+from porter.domain.units import bytes_, duration, moment
 
 _WORDS = {
     StepKind.PREFLIGHT: "preflight",

@@ -11,8 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from porter.cli.units import bytes_, clock, duration
 from porter.domain.migration import StepKind
+from porter.domain.units import bytes_, clock, duration
 
 STATE_STYLES = {
     "succeeded": "green",

@@ -8,7 +8,7 @@ import click
 
 from porter.cli import show
 from porter.cli.app import App, PorterGroup
-from porter.cli.units import bytes_
+from porter.domain.units import bytes_
 
 
 @click.group(cls=PorterGroup)

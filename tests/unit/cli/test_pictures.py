@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from porter.cli import show
 from porter.cli.client import Event, parse_events
 from porter.cli.progress import Board, LivePicture
-from porter.cli.units import bytes_, duration, moment
+from porter.domain.units import bytes_, duration, moment
 
 
 def drawn(picture: RenderableType) -> str:
