@@ -17,14 +17,15 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from kombu.transport import filesystem
+from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
 POLL = 0.05
 """Seconds between looks into the folder."""
 SCHEME = "filesystem"
-ALIAS = "porter.queues:Transport"
+ALIAS = "porter-files"
+TRANSPORT_ALIASES[ALIAS] = "porter.queues:Transport"
 
 
 class Channel(filesystem.Channel):

@@ -47,6 +47,7 @@ def celery_app(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         task_default_queue="porter",
         task_serializer="json",
         accept_content=["json"],
