@@ -9,12 +9,12 @@ from pathlib import Path
 from porter.agent.journal import Journal
 from porter.agent.ledger import Ledger
 from porter.agent.live import Live
-from porter.agent.parts import AgentParts
 from porter.agent.peer_tls import Credentials
 from porter.agent.settings import AgentSettings
 from porter.agent.sockets import established
 from porter.agent.strays import end_strays
 from porter.domain.errors import Transient
+from porter.wiring_agent import AgentParts
 
 
 @dataclass(frozen=True)

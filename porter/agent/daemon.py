@@ -16,7 +16,6 @@ from porter.agent.join import Identity
 from porter.agent.journal import Journal
 from porter.agent.network_view import corrected
 from porter.agent.operations import Operations
-from porter.agent.parts import AgentParts
 from porter.agent.peer_server import PeerServer
 from porter.agent.recovery import Recovery, Tender
 from porter.agent.residents import Residents
@@ -34,6 +33,7 @@ from porter.protocol.messages import (
     Progress,
     Result,
 )
+from porter.wiring_agent import AgentParts
 
 log = logging.getLogger(__name__)
 _TEND_EVERY_S = 2.0

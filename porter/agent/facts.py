@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from porter.agent.parts import AgentParts
 from porter.domain.host import HostFacts
 from porter.runtimes.base import EngineFacts
+from porter.wiring_agent import AgentParts
 
 
 class Facts:

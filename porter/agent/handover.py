@@ -22,7 +22,7 @@ from porter.agent.peer_wire import MAX_PAYLOAD
 from porter.agent.source import SourceSide
 from porter.checkpoint.base import Manifest
 from porter.domain.container import Tree
-from porter.domain.errors import Conflict, InDoubt, Permanent, PorterError
+from porter.domain.errors import Conflict, InDoubt, Permanent, PorterError, Transient
 from porter.domain.handover import Source, SourceEvent, Target
 from porter.domain.migration import Bytes, Connections
 from porter.domain.workload import WorkloadSpec
@@ -222,10 +222,11 @@ class SourceHandover:
         log.warning("handover: %s", reason, extra={"migration": self._order.migration})
         record = self._ledger.source(self._order.migration, SourceEvent.ABORT, note=reason)
         if record.state == Source.ABORTED:
+            if isinstance(error, Transient):
+                reason = self._refusal() or reason
             if self._link is not None:
                 self._link.cut_streams()  # nobody may wait for a target that is not read any more
             self._dump.wait(self._context.settings.dump_wait)
-            reason = self._refusal() or reason
             self._resume(record)
             if self._link is not None:
                 self._link.tell_if_possible(Source.ABORTED, reason)

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from porter.agent import join as joining
@@ -16,16 +17,19 @@ from porter.agent.control import Backoff
 from porter.agent.daemon import Daemon
 from porter.agent.facts import Facts
 from porter.agent.join import Identity
-from porter.agent.parts import AgentParts
 from porter.agent.settings import AgentSettings
 from porter.domain.errors import Invalid, Transient
+from porter.wiring_agent import AgentParts
 
 log = logging.getLogger(__name__)
 _JOIN_PATIENCE_S = 30.0
 
 
-def run(settings: AgentSettings, parts: AgentParts) -> None:
-    """Be this host's agent until SIGTERM or SIGINT. Raises PorterError if it cannot join."""
+def run(settings: AgentSettings, build: Callable[[str], AgentParts]) -> None:
+    """Be this host's agent until SIGTERM or SIGINT. Raises PorterError if it cannot join.
+
+    `build` makes the host's rooms from its own address.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -34,6 +38,7 @@ def run(settings: AgentSettings, parts: AgentParts) -> None:
     known = joining.load(settings.state)
     url = settings.url or (known.url if known is not None else "")
     underlay = settings.underlay or _address_towards(url)
+    parts = build(underlay)
     identity = identify(settings, parts, underlay)
     daemon = Daemon(settings, parts, identity, underlay)
     try:

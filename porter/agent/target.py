@@ -58,6 +58,7 @@ class TargetSide:
 
     def restore(self, migration: str, twin: Twin) -> Restore:
         """Start to restore the twin; it stops at the gate."""
+        self._parts.gate(twin.images).prepare()
         restore = self._restores[migration] = Restore(self._context, twin)
         return restore
 

@@ -17,7 +17,7 @@ _USER_ERRORS = (Invalid, Denied, NotFound, Conflict)
 
 @click.command()
 @click.option("--join", "url", metavar="URL", default="", help="Address of the control plane.")
-@click.option("--token", envvar="PORTER_TOKEN", help="One-time token, for the first start.")
+@click.option("--token", envvar="PORTER_JOIN_TOKEN", help="One-time token, for the first start.")
 @click.option("--name", default="", help="This host's name; its hostname if not given.")
 @click.option("--site", default="onprem", show_default=True, help="Where the host stands.")
 @click.option("--underlay", metavar="IP", default="", help="Address for other hosts to reach us.")
@@ -46,7 +46,7 @@ def agent(
         peer_port=peer_port,
     )
     try:
-        run(settings, agent_parts(settings))
+        run(settings, lambda underlay: agent_parts(underlay, settings.state, settings.scratch))
     except PorterError as error:
         click.echo(f"porter agent: {error}", err=True)
         sys.exit(2 if isinstance(error, _USER_ERRORS) else 1)

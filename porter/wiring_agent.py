@@ -1,4 +1,4 @@
-"""What an agent is composed of: the rooms it uses, seen through their protocols."""
+"""The composition root of the agent: the rooms it uses, and the concrete ones of a Linux host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from porter.checkpoint.base import Receiver, Sender
 from porter.domain.container import Tree
 from porter.domain.host import HostFacts
-from porter.domain.workload import Blocker, WorkloadSpec
+from porter.domain.workload import NETWORK, Blocker, WorkloadSpec
 from porter.network.base import HostNetwork
 from porter.runtimes.base import Checkpoints, Images, Runtime
 
@@ -18,6 +18,10 @@ from porter.runtimes.base import Checkpoints, Images, Runtime
 class Gate(Protocol):
     """Where restored tasks stand stopped until this host may run them. Its state lies on disk, so
     that a restarted agent can use it again."""
+
+    def prepare(self) -> None:
+        """Close the gate before a restore begins."""
+        ...
 
     def waiting(self, timeout: float) -> bool:
         """Whether restored tasks stand at the gate; waits up to `timeout` seconds for them."""
@@ -50,3 +54,38 @@ class AgentParts:
     """CRIU's version, and why it cannot be used here (empty if it can)."""
     blockers: Callable[[WorkloadSpec, HostFacts, HostFacts], tuple[Blocker, ...]]
     """The target's check: workload, the source's facts, this host's facts."""
+
+
+def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
+    """Podman, runc and CRIU on this host, whose own address is `underlay`.
+
+    `state` is the agent's directory on disk, `scratch` must be memory-backed. Installs the restore
+    gate. The rooms are imported here: most commands never need them.
+    """
+    from porter.checkpoint import criu, gate
+    from porter.checkpoint.receiver import StateReceiver
+    from porter.checkpoint.sender import StateSender
+    from porter.network.linux import MTU, LinuxNetwork
+    from porter.runtimes.compat import check
+    from porter.runtimes.podman import PodmanRuntime
+
+    gate.install(script=state / "criu-gate")
+    podman = PodmanRuntime(state=state / "twins", memory=scratch)
+
+    def blockers(spec: WorkloadSpec, source: HostFacts, here: HostFacts) -> tuple[Blocker, ...]:
+        return check(spec, source, here, podman)
+
+    def ensure_network(subnet: str, own: str, bridge: str) -> None:
+        podman.ensure_network(NETWORK, subnet, own, bridge, MTU)
+
+    return AgentParts(
+        runtime=podman,
+        checkpoints=podman,
+        images=podman,
+        network=LinuxNetwork(underlay, ensure_network),
+        new_sender=StateSender,
+        new_receiver=StateReceiver,
+        gate=gate.Gate,
+        criu_facts=lambda: (criu.version(), criu.problem()),
+        blockers=blockers,
+    )
