@@ -43,12 +43,11 @@ class Capture:
 
     def __init__(self, address: str) -> None:
         program = ctypes.create_string_buffer(_only(address))
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._address = ipaddress.IPv4Address(address).packed
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
         try:
             fprog = struct.pack("HL", len(program.raw) // 8, ctypes.addressof(program))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-            # Bound only after the filter is in place: no foreign packet ever gets in.
-            self._socket.bind(("", _ETH_P_IP))
             self._socket.setblocking(False)
         except OSError as error:
             self._socket.close()
@@ -73,7 +72,10 @@ class Capture:
             except BlockingIOError:
                 return
             flow = flow_of(packet)
-            if flow is None or sender[0] == "lo":
+            # Before the filter was in place, others' packets may have got in.
+            if flow is None or flow[2] != self._address or sender[2] != _PACKET_HOST:
+                continue
+            if sender[0] == "lo":
                 continue
             self._flows.pop(flow, None)  # the newest goes to the end
             if len(self._flows) < MAX_FLOWS:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -20,9 +19,12 @@ PLANNED = 77
 """Protocol number of routes that the control plane told us; ip-route shows it."""
 YIELDED = 78
 """Protocol number of routes to where a workload of ours has gone."""
-_PLANNED_METRIC = 200
-_YIELDED_METRIC = 100
+CLAIMED = 79
+"""Protocol number of routes to workloads that are here."""
+_METRIC = {CLAIMED: 50, YIELDED: 100, PLANNED: 200}
+_NOPREFIXROUTE = 0x200
 _NTF_PROXY = 0x08
+_SCOPE_LINK = 253
 _NUD_REACHABLE = 0x02
 _NUD_PERMANENT = 0x80
 _ABSENT = (errno.ENOENT, errno.ESRCH, errno.ENODEV)
@@ -98,7 +100,7 @@ def ensure_bridge(route: IPRoute, name: str, mac: str, address: str, bits: int, 
     try:
         # No route comes with the address: the host's own connections must have an address that
         # stays meaningful when the workload has moved, and the gateway's is the same everywhere.
-        route.addr("add", index=index, address=address, prefixlen=bits, flags=0x200)
+        route.addr("add", index=index, address=address, prefixlen=bits, flags=_NOPREFIXROUTE)
     except NetlinkError as error:
         _tolerate(error, errno.EEXIST)
     return index
@@ -113,14 +115,13 @@ def disable_ipv6(name: str) -> None:
 
 def connect_subnet(route: IPRoute, subnet: str, index: int, source: str) -> None:
     """The workload network lies behind the bridge unless a longer prefix says otherwise."""
-    route.route("replace", dst=subnet, oif=index, prefsrc=source, scope=253, proto=PLANNED)
+    route.route("replace", dst=subnet, oif=index, prefsrc=source, scope=_SCOPE_LINK, proto=PLANNED)
 
 
 def set_route(route: IPRoute, prefix: str, via: str, proto: int) -> None:
     """Send a prefix to the host at `via`. Unsupported if that host is not a direct neighbour."""
-    metric = _YIELDED_METRIC if proto == YIELDED else _PLANNED_METRIC
     try:
-        route.route("replace", dst=prefix, gateway=via, proto=proto, priority=metric)
+        route.route("replace", dst=prefix, gateway=via, proto=proto, priority=_METRIC[proto])
     except NetlinkError as error:
         _tolerate(error, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL)
         raise Unsupported(
@@ -129,23 +130,38 @@ def set_route(route: IPRoute, prefix: str, via: str, proto: int) -> None:
         ) from error
 
 
+def keep_here(route: IPRoute, address: str, index: int, source: str) -> None:
+    """The address lies behind the bridge, whichever host its range belongs to."""
+    route.route(
+        "replace",
+        dst=f"{address}/32",
+        oif=index,
+        prefsrc=source,
+        scope=_SCOPE_LINK,
+        proto=CLAIMED,
+        priority=_METRIC[CLAIMED],
+    )
+
+
 def drop_route(route: IPRoute, prefix: str, proto: int) -> None:
     for known, _ in our_routes(route, proto):
         if known == prefix:
-            metric = _YIELDED_METRIC if proto == YIELDED else _PLANNED_METRIC
             try:
-                route.route("del", dst=prefix, proto=proto, priority=metric)
+                route.route("del", dst=prefix, proto=proto, priority=_METRIC[proto])
             except NetlinkError as error:
                 _tolerate(error, *_ABSENT)
 
 
 def our_routes(route: IPRoute, proto: int) -> list[tuple[str, str]]:
-    """(prefix, via) of every route of ours that leads to another host."""
+    """(prefix, via) of every route of ours of one kind; via is "" for what is here.
+
+    The route of the whole network to the bridge is not among them.
+    """
     found = []
     for one in route.get_routes(family=socket.AF_INET, proto=proto):
         via = one.get_attr("RTA_GATEWAY")
-        if one["proto"] == proto and via:
-            found.append((f"{one.get_attr('RTA_DST')}/{one['dst_len']}", str(via)))
+        if one["proto"] == proto and (via or proto == CLAIMED):
+            found.append((f"{one.get_attr('RTA_DST')}/{one['dst_len']}", str(via or "")))
     return found
 
 
@@ -211,8 +227,3 @@ def sysctl(name: str, value: str) -> None:
             path.write_text(value)
     except OSError as error:
         raise Permanent(f"cannot set {name} to {value}: {error.strerror}", "run as root") from error
-
-
-def attributes(message: Any) -> dict[str, Any]:
-    """A netlink message's attributes by name."""
-    return dict(message["attrs"])

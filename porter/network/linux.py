@@ -53,8 +53,7 @@ class LinuxNetwork:
         fabric = {port.network, *(one.via for one in network.routes)}
         nft(rules(network.subnet, fabric), "set up the workload network's packet filter")
         with kernel.netlink("set the routes to other hosts") as route:
-            owned = kernel.proxied(route, port.index)
-            self._routes(route, network.routes, owned)
+            self._routes(route, network.routes)
 
     @staticmethod
     def _switches(underlay: str) -> None:
@@ -74,9 +73,9 @@ class LinuxNetwork:
         kernel.sysctl(f"net/ipv4/conf/{underlay}/proxy_arp", "0")
 
     @staticmethod
-    def _routes(route: kernel.IPRoute, wanted: Sequence[Route], owned: set[str]) -> None:
+    def _routes(route: kernel.IPRoute, wanted: Sequence[Route]) -> None:
         """Set what is told, remove what is stale. What this host has claimed since stays here."""
-        ours = {f"{address}/32" for address in owned}
+        ours = {prefix for prefix, _ in kernel.our_routes(route, kernel.CLAIMED)}
         plan = {one.prefix: one.via for one in wanted if one.prefix not in ours}
         for prefix, via in plan.items():
             kernel.set_route(route, prefix, via, kernel.PLANNED)
@@ -119,6 +118,7 @@ class LinuxNetwork:
                 kernel.drop_route(route, f"{address}/32", proto)
             if bridge:
                 kernel.know_neighbour(route, address, mac, bridge)
+                kernel.keep_here(route, address, bridge, self._underlay)
             kernel.set_proxy(route, address, port.index)
         announce(port.name, address, port.mac)
         if bridge:
@@ -132,12 +132,29 @@ class LinuxNetwork:
             # The way first, then silence: between the two we may answer once too often, and
             # whoever believes it is still forwarded.
             kernel.set_route(route, f"{address}/32", via, kernel.YIELDED)
+            kernel.drop_route(route, f"{address}/32", kernel.CLAIMED)
             kernel.drop_proxy(route, address, port.index)
             if bridge:
                 kernel.forget_neighbour(route, address, bridge)
         if bridge:
             # Workloads here asked for it directly so far; from now on the way leads through us.
             announce(BRIDGE, address, BRIDGE_MAC)
+
+    def owned(self) -> set[str]:
+        """The addresses that this host has claimed and not given away."""
+        with kernel.netlink("list the claimed addresses") as route:
+            claimed = kernel.our_routes(route, kernel.CLAIMED)
+        return {prefix.removesuffix("/32") for prefix, _ in claimed}
+
+    def disown(self, address: str) -> None:
+        """No longer answer for an address whose workload is gone for good."""
+        with kernel.netlink(f"disown {address}") as route:
+            port = kernel.find_port(route, self._underlay)
+            kernel.drop_proxy(route, address, port.index)
+            kernel.drop_route(route, f"{address}/32", kernel.CLAIMED)
+            bridge = kernel.index_of(route, BRIDGE)
+            if bridge:
+                kernel.forget_neighbour(route, address, bridge)
 
     # -- packets -----------------------------------------------------------------------------
 

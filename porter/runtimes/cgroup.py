@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,19 @@ class Cgroup:
             if wanted in names.split(","):
                 return cls(path, mounted)
         return None
+
+    @classmethod
+    def configured(cls, config: Path) -> Cgroup | None:
+        """The group that an OCI configuration names; None if there is none such any more."""
+        try:
+            named = str(json.loads(config.read_text())["linux"]["cgroupsPath"])
+        except (OSError, ValueError, KeyError):
+            return None
+        if named.count(":") == 2:  # systemd's way: slice:prefix:name
+            parent, prefix, leaf = named.split(":")
+            named = f"/{parent}/{prefix}-{leaf}.scope"
+        group = cls(named)
+        return group if named.strip("/") and group.directories() else None
 
     def directory(self, controller: str) -> Path | None:
         """The group's directory for one controller (any name on version 2)."""

@@ -28,6 +28,8 @@ def engine_processes(container: str, places: Iterable[Path] = ()) -> list[psutil
         names = {os.path.basename(word) for word in words[:5]}
         if not names & set(_ENGINE):
             continue
+        if "podman" in names and not {"restore", "cleanup"} & set(words):
+            continue  # somebody's `podman logs -f` is none of our business
         if container in words or ("criu" in names and _holds(process.pid, prefixes)):
             found[process.pid] = process
     for process in list(found.values()):
@@ -59,6 +61,14 @@ def end(processes: Iterable[psutil.Process], limit: float = 10) -> None:
     until = time.monotonic() + limit
     while time.monotonic() < until and any(alive(process) for process in victims):
         time.sleep(0.01)
+
+
+def name_of(process: psutil.Process) -> str:
+    """What the process calls itself; "" once it has ended."""
+    try:
+        return os.path.basename(process.cmdline()[0])
+    except (psutil.NoSuchProcess, IndexError):
+        return ""
 
 
 def alive(process: psutil.Process) -> bool:

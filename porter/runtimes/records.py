@@ -24,6 +24,11 @@ class Record:
     container: str = ""
     ready: bool = False
     restoring: bool = False
+    home: str = ""
+    """Where the engine keeps the container's own files."""
+    log: str = ""
+    bare: bool = False
+    """It has no network but `lo`."""
     trees: dict[str, str] = field(default_factory=dict)
 
 

@@ -22,10 +22,8 @@ from porter.runtimes.images import PodmanImages
 from porter.runtimes.inspect import (
     LOG_TREE,
     Inspector,
-    address_of,
     log_file,
     log_tree,
-    shm_directory,
     upper_directory,
 )
 from porter.runtimes.leftovers import (
@@ -39,7 +37,7 @@ from porter.runtimes.leftovers import (
 from porter.runtimes.links import raise_loopback
 from porter.runtimes.oci import Runc, criu_reason
 from porter.runtimes.podman_cli import Podman, last_words
-from porter.runtimes.processes import alive, end, engine_processes
+from porter.runtimes.processes import alive, end, engine_processes, name_of
 from porter.runtimes.records import Record, Records
 from porter.runtimes.recreate import replay
 from porter.runtimes.settings import differences, settings
@@ -138,6 +136,9 @@ class Twins:
         self._empty(info, record)
         Path(record.images).mkdir(parents=True, exist_ok=True)
         bind(Path(record.images), self._checkpoint(info))
+        record.home = str(info["StaticDir"])
+        record.log = str(log_file(info) or "")
+        record.bare = (info.get("HostConfig") or {}).get("NetworkMode") == "none"
         record.trees = {name: str(path) for name, path in self._trees(info, record).items()}
         record.ready = True
         self._records.write(record)
@@ -219,11 +220,11 @@ class Twins:
     def restore(self, twin: Twin) -> None:
         """See `Checkpoints.restore`. There is no time limit: the gate may wait for an answer."""
         record = next((r for r in self._records.all() if r.container == twin.container), None)
-        info = self._podman.container(twin.container)
-        if record is None or info is None:
+        if record is None or not record.ready:
             raise Permanent(f"cannot restore {twin.container[:12]}: there is no such twin here")
-        self._place(info, {tree.name: tree.path for tree in twin.trees})
-        bind(twin.images, self._checkpoint(info))
+        home = Path(record.home)
+        self._place(record, {tree.name: tree.path for tree in twin.trees})
+        bind(twin.images, home / "checkpoint")
         record.restoring = True
         self._records.write(record)
         done = subprocess.run(
@@ -244,30 +245,24 @@ class Twins:
             check=False,
         )
         if done.returncode != 0:
-            logs = (Path(info["StaticDir"]) / "restore.log", twin.images / "restore.log")
+            logs = (home / "restore.log", twin.images / "restore.log")
             reason = criu_reason(*logs) or last_words(done.stderr)
             raise Permanent(f"cannot restore {record.name}: {reason}")
         record.restoring = False
         self._records.write(record)
-        self._after(twin.container)
+        if record.bare:
+            raise_loopback(self._runc.pid(twin.container))
 
-    def _place(self, info: dict[str, Any], trees: dict[str, Path]) -> None:
+    def _place(self, record: Record, trees: dict[str, Path]) -> None:
         """Put /dev/shm and the log where Podman takes them from."""
-        archive = Path(info["StaticDir"]) / _SHM_TAR
+        archive = Path(record.home) / _SHM_TAR
         archive.unlink(missing_ok=True)
-        shm = trees.get("shm")
+        shm, log = trees.get("shm"), trees.get(LOG_TREE)
         if shm is not None and any(shm.iterdir()):
             with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as out:
                 out.add(shm, arcname=".", recursive=True)
-        target, source = log_file(info), trees.get(LOG_TREE)
-        if target is not None and source is not None and (source / "ctr.log").exists():
-            os.replace(source / "ctr.log", target)
-
-    def _after(self, container: str) -> None:
-        info = self._podman.container(container) or {}
-        pid = int((info.get("State") or {}).get("Pid") or 0)
-        if pid and (info.get("HostConfig") or {}).get("NetworkMode") == "none":
-            raise_loopback(pid)
+        if record.log and log is not None and (log / "ctr.log").exists():
+            os.replace(log / "ctr.log", record.log)
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -292,31 +287,27 @@ class Twins:
         return str((info or {}).get("Id")) if made[2:] == record.command else ""
 
     def kill(self, container: str, places: tuple[Path, ...] = ()) -> None:
-        """End the engine's processes, then all tasks; not one of them runs another instruction.
+        """End all tasks and the engine's processes; no task runs another instruction.
 
-        conmon goes first: seeing its container end it would apply the restart policy.
+        conmon and podman go first: seeing the container end they would apply its restart policy.
+        CRIU goes last: tasks that it holds stopped run on when it dies.
         """
-        state = self._runc.state(container) or {}
-        pid = int(state.get("pid") or 0)
-        group = (Cgroup.of(pid) if pid else None) or self._group_by_path(container)
-        places = (*places, self._inspector.storage / "overlay-containers" / container)
-        end(engine_processes(container, places))
+        home = self._inspector.storage / "overlay-containers" / container
+        places = (*places, home)
+        group = self._runc.cgroup(container) or Cgroup.configured(home / "userdata/config.json")
+        tasks = set(group.pids()) if group else set()
+        workers = [one for one in engine_processes(container, places) if one.pid not in tasks]
+        end([one for one in workers if name_of(one) in ("conmon", "podman")])
         if group is not None:
             self._kill_tasks(group)
+        end(one for one in workers if alive(one))
+        if group is not None:
+            self._kill_tasks(group)  # what CRIU forked meanwhile
         clear_leftovers(container, places, self._runc.root)
-        if state:
+        if (self._runc.root / container).exists():
             self._runc.forget(container)
         if group is not None:
             group.remove()
-
-    def _group_by_path(self, container: str) -> Cgroup | None:
-        """A group that a refused restore left behind: nobody's first process is known any more."""
-        for parent in ("libpod_parent", "machine.slice"):
-            for leaf in (f"libpod-{container}", f"libpod-{container}.scope"):
-                group = Cgroup(f"/{parent}/{leaf}")
-                if group.directories():
-                    return group
-        return None
 
     @staticmethod
     def _kill_tasks(group: Cgroup, limit: float = 10) -> None:
@@ -350,9 +341,9 @@ class Twins:
     def release(self, migration: str) -> None:
         """See `Checkpoints.release_twin`."""
         record = self._records.read(migration)
-        if record is None:
+        if record is None or not record.ready:
             return
-        home = self._inspector.storage / "overlay-containers" / record.container / "userdata"
+        home = Path(record.home)
         unmount(home / "checkpoint")
         for name in (_SHM_TAR, "restore.log", "stats-restore"):
             (home / name).unlink(missing_ok=True)
@@ -364,6 +355,3 @@ class Twins:
 
     def _drop_memory(self, record: Record) -> None:
         remove_tree(Path(record.images).parent)
-
-
-__all__ = ["Twins", "address_of", "shm_directory"]
