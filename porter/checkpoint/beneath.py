@@ -9,6 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from porter.domain.errors import Permanent
 
 _SYS_OPENAT2 = 437
 _NO_XDEV = 0x01
@@ -19,6 +23,7 @@ _INSIDE = _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _SYNC_FILE_RANGE_WRITE = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -81,3 +86,15 @@ def all_zero(buffer: bytearray, length: int) -> bool:
         return length == 0
     first = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
     return int(_libc.memcmp(first, first + 1, length - 1)) == 0
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn the kernel's refusal into a Permanent error that says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str | bytes) else b""
+        where = f" {os.fsdecode(name)!r}" if name else ""
+        remedy = "free some space and move it again" if error.errno in _FULL else ""
+        raise Permanent(f"cannot {what}{where}: {error.strerror}", remedy) from error

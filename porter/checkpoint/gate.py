@@ -5,7 +5,8 @@ and aborts cleanly if the script fails. Ours waits there for a verdict. The verd
 the images, so it outlives any agent; a FIFO is only the bell that makes it heard at once.
 
     images/porter.gate/bell      FIFO, made by `Gate.prepare`; without it the script does nothing
-    images/porter.gate/waiting   made by the script when tasks stand at the gate: its process id
+    images/porter.gate/waiting   made by the script when tasks stand at the gate: its process id,
+                                 and the directory as CRIU sees it
     images/porter.gate/verdict   "open" or "refuse"; the first one stays
 """
 
@@ -35,7 +36,7 @@ gate=$CRTOOLS_IMAGE_DIR/porter.gate
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # For reading and writing: it does not block, and a bell rung before we listen is kept.
 exec 3<>"$gate/bell" || exit 1
-echo $$ >"$gate/waiting" || exit 1
+echo "$$ $CRTOOLS_IMAGE_DIR" >"$gate/waiting" || exit 1
 # The image directory is /proc/<CRIU>/fd/<n>: it vanishes with CRIU, and then so do we.
 while [ -p "$gate/bell" ]; do
     verdict=
@@ -165,12 +166,15 @@ class Gate:
             os.close(bell)
 
     def _someone_waits(self) -> bool:
-        """The process named in the file lives and has our bell open: a killed CRIU's note, or a
-        recycled process id, does not count."""
+        """Whether the script named in the note holds our bell and its CRIU holds our directory:
+        the note of a dead one, or a recycled process id, does not count."""
         try:
-            pid = int(self._waiting.read_text())
-            held = os.stat(f"/proc/{pid}/fd/3")
-            bell = self._bell.stat()
+            pid, _, seen = self._waiting.read_text().strip().partition(" ")
+            return _same(f"/proc/{int(pid)}/fd/3", self._bell) and _same(seen, self._dir.parent)
         except (FileNotFoundError, ProcessLookupError, ValueError):
             return False
-        return (held.st_dev, held.st_ino) == (bell.st_dev, bell.st_ino)
+
+
+def _same(one: str, other: Path) -> bool:
+    first, second = os.stat(one), other.stat()
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)

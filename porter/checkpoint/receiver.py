@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from porter.checkpoint.base import IMAGES, Manifest
+from porter.checkpoint.beneath import explained
 from porter.checkpoint.codec import ZERO, Digest, unpack
 from porter.checkpoint.gate import GATE
 from porter.checkpoint.rebuild import TreeWriter
@@ -33,9 +33,9 @@ class StateReceiver:
         self._tree_bytes = 0
         try:
             for tree in trees:
-                with _explained(f"make {tree.path} ready"):
+                with explained(f"make {tree.path} ready"):
                     self._writers[tree.name] = TreeWriter(tree.path)
-            with _explained(f"make {images} ready"):
+            with explained(f"make {images} ready"):
                 self._writers[IMAGES] = TreeWriter(images, keep=frozenset([os.fsencode(GATE)]))
         except BaseException:
             self.close()
@@ -51,7 +51,7 @@ class StateReceiver:
         try:
             if self._digest.seen(header):
                 return
-            with _explained("write a frame"):
+            with explained("write a frame"):
                 self._take(header, payload)
         except BaseException as error:
             self._failed = self._failed or str(error)
@@ -98,7 +98,7 @@ class StateReceiver:
             )
         try:
             for name, writer in self._writers.items():
-                with _explained(f"finish {name}"):
+                with explained(f"finish {name}"):
                     writer.finish()
             self._sync()
         finally:
@@ -111,7 +111,7 @@ class StateReceiver:
         for name, writer in self._writers.items():
             if name != IMAGES and writer.device not in synced:
                 synced.add(writer.device)
-                with _explained(f"sync {name}"):
+                with explained(f"sync {name}"):
                     writer.sync()
 
 
@@ -120,13 +120,3 @@ def _number(header: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value <= _MAX_OFFSET:
         raise Permanent(f"cannot accept a frame: {name} is {value!r}")
     return value
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn the kernel's refusal into an error that says what could not be done."""
-    try:
-        yield
-    except OSError as error:
-        where = f" {error.filename!r}" if error.filename else ""
-        raise Permanent(f"cannot {what}{where}: {error.strerror}") from error

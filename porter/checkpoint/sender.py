@@ -11,9 +11,11 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from porter.checkpoint.base import IMAGES, Frames, Manifest
+from porter.checkpoint.beneath import explained
 from porter.checkpoint.codec import CHUNK, effort_for
 from porter.checkpoint.pool import Pool, Source, Stopped, Task, read_exactly
 from porter.checkpoint.trees import FILE, SMALL, Extent, Node, TreeReader, extents
@@ -52,7 +54,8 @@ class StateSender:
         dumping = Task("porter-dump", dump)
         walking = Task("porter-files", lambda: _ship_trees(pool, trees))
         try:
-            _ship_images(pool, images, dumping)
+            with explained(f"read {images}"):
+                _ship_images(pool, images, dumping)
             walking.join()
         except BaseException as error:  # noqa: BLE001 - raised below, once nothing runs
             pool.fail(error)
@@ -110,25 +113,27 @@ def _ship_trees(pool: Pool, trees: tuple[Tree, ...]) -> None:
 
 
 def _ship_tree(pool: Pool, tree: Tree) -> None:
-    reader = TreeReader(tree.path)
-    try:
+    with explained(f"read {tree.path}"), closing(TreeReader(tree.path)) as reader:
         batch = _Batch(pool, tree.name)
-        for node in reader.walk():
-            if node.kind != FILE:
-                batch.add(node)
-                continue
-            fd = reader.open_file(node.path)
-            if not node.inline:
-                batch.add(node)
-                _ship_file(pool, fd, tree.name, node)
-                continue
-            try:
-                batch.add(node, _small(fd, node))
-            finally:
-                os.close(fd)
+        with closing(reader.walk()) as nodes:
+            for node in nodes:
+                if node.kind != FILE:
+                    batch.add(node)
+                else:
+                    _ship_file(pool, batch, reader.open_file(node.path), tree.name, node)
         batch.flush()
+
+
+def _ship_file(pool: Pool, batch: _Batch, fd: int, tree: str, node: Node) -> None:
+    """Queue a file and its data; takes over the descriptor."""
+    if not node.inline:
+        batch.add(node)
+        _ship_data(pool, fd, tree, node)
+        return
+    try:
+        batch.add(node, _small(fd, node))
     finally:
-        reader.close()
+        os.close(fd)
 
 
 def _small(fd: int, node: Node) -> bytes:
@@ -142,7 +147,7 @@ def _small(fd: int, node: Node) -> bytes:
     return content
 
 
-def _ship_file(pool: Pool, fd: int, tree: str, node: Node) -> None:
+def _ship_data(pool: Pool, fd: int, tree: str, node: Node) -> None:
     """Queue the data of a large file; takes over the descriptor."""
     source = Source(fd)
     try:
@@ -213,12 +218,5 @@ def _ship_small_images(pool: Pool, images: Path, tails: dict[str, _Tail]) -> Non
             batch.add(node)
             continue
         fd = os.open(images / entry.name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        if not inline:
-            batch.add(node)
-            _ship_file(pool, fd, IMAGES, node)
-            continue
-        try:
-            batch.add(node, _small(fd, node))
-        finally:
-            os.close(fd)
+        _ship_file(pool, batch, fd, IMAGES, node)
     batch.flush()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,26 +92,27 @@ class TreeReader:
         """A descriptor for reading the regular file at `path`; the caller closes it."""
         return open_beneath(self._fd, path, os.O_RDONLY | os.O_NONBLOCK)
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Generator[Node, None, None]:
         """Every node, a directory before what is in it, the tree's own directory first.
 
         Raises Unsupported for device nodes other than overlay whiteouts.
         """
         own = os.fstat(self._fd)
-        yield self._node(b"", own, f"/proc/self/fd/{self._fd}")
+        yield self._node(b"", own, f"/proc/self/fd/{self._fd}/.")
         waiting = [b""]
         while waiting:
             directory = waiting.pop()
             fd = open_beneath(self._fd, directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 prefix = directory + b"/" if directory else b""
-                for entry in os.scandir(fd):
-                    path = prefix + os.fsencode(entry.name)
-                    info = entry.stat(follow_symlinks=False)
-                    node = self._node(path, info, f"/proc/self/fd/{fd}/{entry.name}")
-                    if node.kind == DIR:
-                        waiting.append(path)
-                    yield node
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        path = prefix + os.fsencode(entry.name)
+                        info = entry.stat(follow_symlinks=False)
+                        node = self._node(path, info, f"/proc/self/fd/{fd}/{entry.name}")
+                        if node.kind == DIR:
+                            waiting.append(path)
+                        yield node
             finally:
                 os.close(fd)
 
