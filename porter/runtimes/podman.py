@@ -88,6 +88,16 @@ class PodmanRuntime:
         infos = self._inspector.all(self._twins.busy())
         return [self._inspector.found(info) for info in infos if labelled(info)]
 
+    def names(self) -> dict[str, str]:
+        """Name of every container here, and its address on Porter's network ("" if none).
+
+        Pinned addresses of stopped containers are not known to the engine's inspection.
+        """
+        busy = self._twins.busy()
+        found = {str(one["Name"]): address_of(one)[0] for one in self._inspector.all(busy)}
+        held = {one.name: "" for one in self._records.all() if one.container in busy}
+        return {**held, **found}
+
     def inspect(self, name: str) -> WorkloadSpec:
         """The workload called `name`; blockers that only this host can see are in the answer."""
         infos = self._inspector.all(self._twins.busy())

@@ -193,9 +193,10 @@ class Twins:
     def find(self, migration: str) -> Twin | None:
         """The complete twin of a migration. After a reboot its memory is gone: then it is none."""
         record = self._records.read(migration)
+        # Files tell, not the engine: it does not answer in the middle of a restore.
         if record is None or not record.ready or not Path(record.images).is_dir():
             return None
-        if not record.restoring and self._podman.container(record.container) is None:
+        if not Path(record.home).is_dir():
             return None
         return self._twin(record)
 
