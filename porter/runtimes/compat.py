@@ -21,14 +21,14 @@ ISA = frozenset(
         "3dnowprefetch", "abm", "adx", "aes", "amx_bf16", "amx_int8", "amx_tile", "avx", "avx2",
         "avx512_bf16", "avx512_bitalg", "avx512_fp16", "avx512_vbmi2", "avx512_vnni",
         "avx512_vpopcntdq", "avx512bw", "avx512cd", "avx512dq", "avx512er", "avx512f",
-        "avx512ifma", "avx512pf", "avx512vbmi", "avx512vl", "avx_vnni", "bmi1", "bmi2", "clflushopt",
-        "clwb", "clzero", "cx16", "erms", "f16c", "fma", "fma4", "fsgsbase", "fsrm", "gfni",
+        "avx512ifma", "avx512pf", "avx512vbmi", "avx512vl", "avx_vnni", "bmi1", "bmi2",
+        "clflushopt", "clwb", "clzero", "cx16", "erms", "f16c", "fma", "fma4", "fsgsbase", "fsrm", "gfni",
         "lahf_lm", "lzcnt", "mmx", "movbe", "movdir64b", "movdiri", "pclmulqdq", "pku", "popcnt",
         "rdpid", "rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha_ni", "shstk", "sse", "sse2",
         "sse4_1", "sse4_2", "sse4a", "ssse3", "tbm", "vaes", "vpclmulqdq", "waitpkg", "xgetbv1",
         "xop", "xsave", "xsavec", "xsaveopt", "xsaves",
         # Arm names its features otherwise.
-        "aes", "asimd", "asimddp", "asimdhp", "atomics", "bf16", "crc32", "dcpop", "fcma", "fp",
+        "asimd", "asimddp", "asimdhp", "atomics", "bf16", "crc32", "dcpop", "fcma", "fp",
         "fphp", "i8mm", "jscvt", "lrcpc", "paca", "pacg", "pmull", "sha1", "sha2", "sha3", "sha512",
         "sve", "sve2",
     }
