@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -76,23 +77,30 @@ def test_family_with_pipes_shared_memory_and_an_append_file(
         "always",
     )
     address = fleet.run("onprem", name, "python3", "-u", "-c", FAMILY, options=options)
-    before = fleet.podman("onprem", "inspect", "-f", SETTINGS, name)
+    before = settings(fleet, "onprem", name)
     asking = client("ask.py", address, "7000")
     time.sleep(1)
     moved(fleet, name, "onprem", "cloud")
     time.sleep(1)
     prove_family(fleet, name, "cloud", asking.report())
-    assert fleet.podman("cloud", "inspect", "-f", SETTINGS, name) == before
+    assert settings(fleet, "cloud", name) == before
     ordinary(fleet, name, "cloud")
 
 
-SETTINGS = (
-    "{{json .Config.Env}} {{json .Config.Labels}} {{.HostConfig.Memory}} "
-    "{{json .HostConfig.RestartPolicy}} {{.Name}} {{json .Config.Cmd}} {{.Config.Hostname}} "
-    "{{.HostConfig.ReadonlyRootfs}} {{.Config.User}} {{.Image}} "
-    '{{(index .NetworkSettings.Networks "porter").IPAddress}} '
-    '{{(index .NetworkSettings.Networks "porter").MacAddress}}'
-)
+def settings(fleet: Fleet, host: str, name: str) -> dict[str, Any]:
+    """What a person configured, and the address, as the host's Podman shows it."""
+    info = json.loads(fleet.podman(host, "inspect", name))[0]
+    network = info["NetworkSettings"]["Networks"]["porter"]
+    limits = ("Memory", "RestartPolicy", "ReadonlyRootfs", "PidsLimit", "Ulimits", "CapDrop")
+    return {
+        "name": info["Name"],
+        "image": info["Image"],
+        "env": sorted(info["Config"]["Env"]),
+        **{key: info["Config"][key] for key in ("Labels", "Cmd", "Hostname", "User", "StopSignal")},
+        **{key: info["HostConfig"][key] for key in limits},
+        "mounts": [(mount["Destination"], mount["Type"], mount["RW"]) for mount in info["Mounts"]],
+        "address": (network["IPAddress"], network["MacAddress"]),
+    }
 
 
 def ordinary(fleet: Fleet, name: str, host: str) -> None:
