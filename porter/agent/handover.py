@@ -247,9 +247,8 @@ class SourceHandover:
         return f"the target refused: {word.get('reason')}"
 
     def _resume(self, record: Record) -> None:
-        held, self._held = self._held, None
         try:
-            self._side.enforce(record, held)
+            self._side.enforce(record, self._held)
         except PorterError as error:
             log.error("will be tried again: %s", error, extra={"migration": record.migration})
         self._watch.stop()

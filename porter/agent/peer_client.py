@@ -8,7 +8,14 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
-from porter.agent.peer_tls import Credentials, client_context, host_of, size_buffers, tune
+from porter.agent.peer_tls import (
+    Credentials,
+    client_context,
+    handshake,
+    host_of,
+    size_buffers,
+    tune,
+)
 from porter.agent.peer_wire import Wire
 from porter.domain.errors import PorterError, Transient, from_code
 from porter.protocol import VERSION
@@ -63,7 +70,7 @@ def _connect(me: Credentials, to: PeerAddress) -> ssl.SSLSocket:
         size_buffers(raw)
         raw.connect((to.address, to.port))
         tune(raw)
-        sock = client_context(me).wrap_socket(raw, server_hostname=to.host)
+        sock = handshake(client_context(me), raw, to.host)
     except OSError as error:
         raw.close()
         remedy = f"check that its agent runs and that port {to.port} is open between the hosts"

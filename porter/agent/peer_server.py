@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import logging
 import socket
-import ssl
 import threading
 from typing import Any
 
@@ -13,7 +12,7 @@ from porter.agent.context import Context
 from porter.agent.image_transfer import receive_image
 from porter.agent.journal import Record
 from porter.agent.ledger import TARGET
-from porter.agent.peer_tls import host_of, server_context, size_buffers, tune
+from porter.agent.peer_tls import handshake, host_of, server_context, size_buffers, tune
 from porter.agent.peer_wire import Wire
 from porter.agent.target import TargetSide, parse
 from porter.agent.target_session import Session
@@ -81,16 +80,16 @@ class PeerServer:
             with raw:
                 raw.settimeout(_HELLO_S)
                 tune(raw)
-                sock = self._tls.wrap_socket(raw, server_side=True)
-                wire = Wire(sock, host_of(sock))
-                try:
-                    self._track(wire)
-                    self._answer(wire)
-                finally:
-                    with self._lock:
-                        self._open.discard(wire)
-                    wire.close()
-        except (ssl.SSLError, OSError) as error:
+                sock = handshake(self._tls, raw)
+            wire = Wire(sock, host_of(sock))
+            try:
+                self._track(wire)
+                self._answer(wire)
+            finally:
+                with self._lock:
+                    self._open.discard(wire)
+                wire.close()
+        except OSError as error:  # ssl.SSLError is one
             log.warning("a peer connection was not accepted: %s", error)
         except PorterError as error:
             log.info("a peer connection ended: %s", error)

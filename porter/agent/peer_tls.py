@@ -42,6 +42,23 @@ def _restrict(context: ssl.SSLContext, who: Credentials) -> None:
     context.load_cert_chain(who.certificate, who.key)
 
 
+def handshake(context: ssl.SSLContext, raw: socket.socket, to: str | None = None) -> ssl.SSLSocket:
+    """TLS over a connected socket, as client if `to` (a host id) is given. Raises OSError.
+
+    Takes the socket over: it is closed on failure, too. The handshake is explicit because
+    `wrap_socket` leaves it out, silently, if the other side has gone away already.
+    """
+    sock = context.wrap_socket(
+        *(raw, to is None), do_handshake_on_connect=False, server_hostname=to
+    )
+    try:
+        sock.do_handshake()
+    except (OSError, ValueError):
+        sock.close()
+        raise
+    return sock
+
+
 def host_of(sock: ssl.SSLSocket) -> str:
     """The host id in the other side's verified certificate; empty if it has none."""
     names = (sock.getpeercert() or {}).get("subjectAltName", ())

@@ -1,0 +1,29 @@
+"""Fixtures of the agent's tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fakes import Crashed
+from .nodes import Pair, new_pair
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    """Two agents and a workload; threads of killed agents end silently, all others may not fail."""
+    failures: list[str] = []
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, Crashed):
+            failures.append(repr(args.exc_value))
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    made = new_pair(tmp_path)
+    yield made
+    made.a.close()
+    made.b.close()
+    assert failures == []
