@@ -16,18 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.cli.client import Event
-from porter.domain.migration import StepKind
+from porter.domain.migration import FINAL, StepKind
 from porter.domain.units import bytes_, duration, moment
 
 _WORDS = {
     StepKind.PREFLIGHT: "preflight",
-    StepKind.RESERVE: "reserve",
-    StepKind.SYNC: "image and twin",
+    StepKind.RESERVE: "reserve, image, twin",
+    StepKind.SYNC: "copy ahead",
     StepKind.HANDOVER: "freeze and hand over",
     StepKind.REWIRE: "rewire",
     StepKind.SETTLE: "settle",
 }
-_NOTES = ("held", "waiting", "retry", "cancel")
 _GLYPHS = {"done": ("✓", "green"), "failed": ("✗", "red"), "undone": ("↩", "yellow")}
 
 
@@ -77,38 +76,27 @@ class Board:
 
     def take(self, event: Event) -> None:
         """Note one event. Kinds it does not know leave the picture as it is."""
-        if event.kind == "step":
-            self._step(event)
-        elif event.kind == "progress":
+        topic, _, verb = event.kind.partition(".")
+        if topic == "step":
+            self._step(event, verb)
+        elif topic == "progress":
             self._progress(event.data, event.message)
-        elif event.kind == "finished":
-            self.current = None
-        elif self.current is None:
-            self._begin(StepKind.PREFLIGHT, event.at)
 
-    def _step(self, event: Event) -> None:
-        """A step is done, undone or failed; the one after it begins."""
+    def _step(self, event: Event, verb: str) -> None:
         kind = str(event.data.get("step") or "")
         step = self.steps.setdefault(kind, Step(kind))
-        verb = event.message.removeprefix(kind).split(":")[0].strip()
-        step.state, step.ended = verb, moment(event.at)
-        step.message = event.message.partition(": ")[2]
-        following = list(self.steps)[list(self.steps).index(kind) + 1 :]
-        self.current = None
-        if verb == "done" and following:
-            self._begin(following[0], event.at)
-
-    def _begin(self, kind: str, at: object) -> None:
-        step = self.current = self.steps[kind]
-        step.state, step.begun = "running", moment(at)
+        if verb == "started":
+            step.state, step.begun, step.ended = "running", moment(event.at), None
+            self.current = step
+        else:
+            step.state, step.ended, step.message = verb, moment(event.at), event.message
+            self.current = None
 
     def _progress(self, data: dict[str, Any], message: str) -> None:
         name = str(data.get("phase") or "")
         step = self.steps.get(str(data.get("step") or "")) or self.current
         if not name or step is None:
             return
-        if step.state == "pending":
-            self._begin(step.kind, None)
         now = self._now()
         phase = step.phases.setdefault(name, Phase(name, begun=now, seen=now))
         done, total = int(data.get("done") or 0), int(data.get("total") or 0)
@@ -132,15 +120,18 @@ class PlainLines:
 
     def show(self, event: Event) -> None:
         """Print what the event means; progress only at every quarter."""
-        if event.kind == "progress":
-            self._progress(str(event.data.get("step") or ""), str(event.data.get("phase") or ""))
-        elif event.kind == "step":
-            step = self._board.steps[str(event.data.get("step") or "")]
-            took = f" in {duration(step.ms)}" if step.ms is not None else ""
-            tail = f": {step.message}" if step.message else ""
-            self._echo(f"{step.title}: {step.state}{took}{tail}")
-        elif event.kind not in ("finished", "migration") and event.message:
-            self._echo(f"  {event.message}")
+        kind = str(event.data.get("step") or "")
+        topic, _, verb = event.kind.partition(".")
+        if topic == "progress":
+            self._progress(kind, str(event.data.get("phase") or ""))
+        elif topic == "step":
+            step = self._board.steps[kind]
+            if step.state != "running":  # what it does is told by its phases
+                took = f" in {duration(step.ms)}" if step.ms is not None else ""
+                tail = f": {step.message}" if step.message else ""
+                self._echo(f"{step.title}: {step.state}{took}{tail}")
+        elif event.message and verb not in FINAL:  # the receipt tells the end
+            self._echo(event.message)
 
     def _progress(self, kind: str, name: str) -> None:
         step = self._board.steps.get(kind) or self._board.current
@@ -181,10 +172,10 @@ class LivePicture:
 
     def show(self, event: Event) -> None:
         """The board has the event already; only what is being waited for is kept."""
-        if event.kind in _NOTES:
-            self._notice = event.message
-        elif event.kind in ("step", "state"):
+        if event.kind.startswith("step."):
             self._notice = ""  # what was waited for has come
+        elif event.kind != "progress" and event.message:
+            self._notice = event.message
 
     def draw(self) -> RenderableType:
         picture = Table.grid(padding=(0, 1))
@@ -213,7 +204,7 @@ class LivePicture:
 
 def _bar(phase: Phase) -> RenderableType:
     if not phase.total:
-        return Text(phase.message, style="dim")
+        return Text(phase.message if phase.message != phase.name else "", style="dim")
     return ProgressBar(total=phase.total, completed=min(phase.done, phase.total), width=32)
 
 
@@ -227,4 +218,5 @@ def _numbers(phase: Phase) -> Text:
 
 def _amount(phase: Phase) -> str:
     numbers = _numbers(phase).plain
-    return ": ".join(part for part in (phase.name, numbers or phase.message) if part)
+    message = phase.message if phase.message != phase.name else ""
+    return ": ".join(part for part in (phase.name, numbers or message) if part)

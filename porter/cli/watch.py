@@ -15,8 +15,8 @@ from porter.cli.progress import Board, LivePicture, PlainLines
 from porter.domain.migration import FINAL, MigrationState
 
 T = TypeVar("T")
-ENDING, HELD = "finished", "held"
-"""Kinds of events."""
+ENDINGS = frozenset(f"migration.{state}" for state in FINAL)
+HELD = f"migration.{MigrationState.HELD}"
 PATIENCE_S = 120.0
 """How long the control plane may be out of reach while we watch: time enough to restart it."""
 HELD_PATIENCE_S = 20.0
@@ -62,7 +62,7 @@ class Follower:
                     self._heard()
                     self._last = event.id
                     yield event
-                    if event.kind == ENDING:
+                    if event.kind in ENDINGS:
                         return
                     if event.kind == HELD and self.leave_held and self._stays_held():
                         return

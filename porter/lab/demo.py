@@ -72,7 +72,7 @@ class Demo:
         with self._step("Clear away what an earlier demo left"):
             self.fleet.down()
         with self._step(
-            f"Build a hybrid cloud: hosts {SOURCE} and {TARGET}, control plane, agents"
+            f"Build a hybrid cloud: hosts {SOURCE} and {TARGET}, control plane and agents"
         ):
             self.fleet.up((SOURCE, TARGET), port=API_PORT)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +178,12 @@ class Demo:
         """Say what is being done and, when it is done, how long it took."""
         notes: list[str] = []
         begun = time.monotonic()
-        with self.console.status(f"{title} …"):
-            yield notes.append
+        try:
+            with self.console.status(f"{title} …"):
+                yield notes.append
+        except BaseException:
+            self.console.print(f"[red]✗[/] {title}")
+            raise
         took = duration((time.monotonic() - begun) * 1000)
         note = f": {notes[0]}" if notes else ""
         self.console.print(f"[green]✓[/] {title}{note} [dim]({took})[/]")
@@ -199,7 +203,7 @@ class Demo:
         return answer
 
     def _answers(self) -> bool:
-        probe = ["redis-cli", "-h", self.address, "-t", "2", "ping"]
+        probe = ["timeout", "2", "redis-cli", "-h", self.address, "ping"]
         return "PONG" in self.fleet.lab.exec("wan", probe, timeout=10).stdout
 
     def _written(self, writer: subprocess.Popen[str], count: int) -> dict[str, Any]:

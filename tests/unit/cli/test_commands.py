@@ -166,11 +166,11 @@ def moving(*events: dict[str, Any]) -> dict[tuple[str, str], Any]:
 
 def test_migrate_prints_the_receipt(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     stub.routes |= moving(
-        event(1, "step", "sync done", step="sync"),
+        event(1, "step.started", step="handover"),
         event(2, "progress", step="handover", phase="transfer", done=1, total=4),
         event(3, "progress", step="handover", phase="transfer", done=4, total=4),
-        event(4, "step", "handover done", step="handover"),
-        event(5, "finished", "succeeded", state="succeeded"),
+        event(4, "step.done", step="handover"),
+        event(5, "migration.succeeded", state="succeeded"),
     )
     code, out, err = run(capsys, "migrate", "shop", "--to", "cloud")
     assert (code, err) == (0, "")
@@ -190,21 +190,21 @@ def test_a_migration_that_did_not_succeed_is_exit_1(
     stub: Stub, capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
     stub.routes |= moving(
-        event(1, "step", "reserve failed: no space", step="reserve"), event(2, "finished", "no")
+        event(1, "step.failed", "no space", step="reserve"), event(2, f"migration.{state}", "no")
     )
     receipt = RECEIPT | {"state": state, "reason": "cannot restore: no space"}
     stub.routes["GET", f"/v1/migrations/{ID}/receipt"] = receipt
     code, out, _ = run(capsys, "migrate", "shop", "--to", "cloud")
     assert code == 1
     assert "cannot restore: no space" in out
-    assert "reserve: failed: no space" in out
+    assert "failed: no space" in out
 
 
 def test_a_migration_that_stays_held_is_exit_1(
     stub: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "HELD_PATIENCE_S", 0.0)
-    stub.routes |= moving(event(1, "held", "cannot ask cloud"))
+    stub.routes |= moving(event(1, "migration.held", "cannot ask cloud"))
     stub.routes["GET", f"/v1/migrations/{ID}/receipt"] = RECEIPT | {"state": "held"}
     code, out, _ = run(capsys, "migrate", "shop", "--to", "cloud", "--json")
     assert (code, json.loads(out)["state"]) == (1, "held")
@@ -225,9 +225,9 @@ def test_watching_survives_the_control_plane(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers: list[Any] = [
-        stream(event(1, "step", "reserve done", step="reserve")),
+        stream(event(1, "step.done", step="reserve")),
         httpx.ConnectError("refused"),
-        stream(event(2, "finished")),
+        stream(event(2, "migration.succeeded")),
     ]
     states: list[Any] = ["running"]
 
@@ -345,7 +345,7 @@ def test_rollback_moves_back_only_what_is_still_there(
     assert code == 2
     assert "elsewhere" in err
     stub.routes["GET", "/v1/workloads/shop"] = {"name": "shop", "host": "cloud"}
-    stub.routes |= moving(event(1, "finished"))
+    stub.routes |= moving(event(1, "migration.succeeded"))
     stub.routes["GET", f"/v1/migrations/{ID}"] = RECEIPT
     assert run(capsys, "migration", "rollback", ID)[0] == 0
     posted = next(r for r in stub.seen if r.method == "POST")

@@ -76,12 +76,13 @@ def happened(number: float, kind: str, message: str = "", **data: Any) -> Event:
 def test_the_board_knows_the_step_at_work() -> None:
     ticks = iter([0.0, 1.0, 2.0])
     board = Board(now=lambda: next(ticks))
-    board.take(happened(1, "state", "created"))
+    board.take(happened(1, "migration.pending", "move shop"))
+    assert board.current is None
+    board.take(happened(2, "step.started", step="preflight"))
     assert board.current is board.steps["preflight"]
-    board.take(happened(2, "step", "preflight done", step="preflight"))
-    board.take(happened(3.5, "step", "reserve done", step="reserve"))
-    assert board.steps["reserve"].ms == 1500
-    board.take(happened(4, "step", "sync done", step="sync"))
+    board.take(happened(3.5, "step.done", step="preflight"))
+    assert board.steps["preflight"].ms == 1500
+    board.take(happened(4, "step.started", step="handover"))
     for done in (0, 100, 300):
         board.take(happened(5, "progress", step="handover", phase="transfer", done=done, total=400))
     transfer = board.steps["handover"].phases["transfer"]
@@ -94,8 +95,8 @@ def test_the_board_knows_the_step_at_work() -> None:
 
 def test_a_failed_step_says_why() -> None:
     board = Board()
-    board.take(happened(1, "step", "reserve failed: cannot: no room", step="reserve"))
-    board.take(happened(2, "step", "preflight undone", step="preflight"))
+    board.take(happened(1, "step.failed", "cannot: no room", step="reserve"))
+    board.take(happened(2, "step.undone", step="preflight"))
     assert board.steps["reserve"].state == "failed"
     assert "cannot: no room" in drawn(LivePicture(board, Console()).draw())
     assert board.steps["preflight"].state == "undone"
