@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .fakes import Crashed
-from .nodes import Pair, new_pair
+from tests.unit.agent.fakes import Crashed
+from tests.unit.agent.nodes import Pair, new_pair
 
 
 @pytest.fixture

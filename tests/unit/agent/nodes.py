@@ -33,9 +33,17 @@ from porter.protocol.messages import (
     Resolve,
     Settle,
 )
-
-from .ca import Authority
-from .fakes import WORKLOAD, Container, Crashed, FakeHost, Power, World, parts_of, spec_of
+from tests.unit.agent.ca import Authority
+from tests.unit.agent.fakes import (
+    WORKLOAD,
+    Container,
+    Crashed,
+    FakeHost,
+    Power,
+    World,
+    parts_of,
+    spec_of,
+)
 
 MEMORY = "everything that Redis knows, " * 40
 

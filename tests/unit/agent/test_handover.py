@@ -10,9 +10,8 @@ from porter.domain.errors import Permanent
 from porter.domain.handover import Source, Target
 from porter.domain.migration import Connections
 from porter.protocol.messages import Kind, Query
-
-from .fakes import ADDRESS
-from .nodes import MEMORY, Pair
+from tests.unit.agent.fakes import ADDRESS
+from tests.unit.agent.nodes import MEMORY, Pair
 
 
 def test_moves_and_settles(pair: Pair) -> None:

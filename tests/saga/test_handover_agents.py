@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import pytest
 
+from porter.domain.errors import Permanent, Transient
 from porter.domain.handover import Source, Target
 from porter.migrate.reconcile import Verdict
-
-from .breaks import Breaks
-from .nodes import Node, Pair
+from tests.unit.agent.breaks import Breaks
+from tests.unit.agent.conftest import pair as pair
+from tests.unit.agent.nodes import Node, Pair
 
 WRITES = range(1, 8)
 
@@ -148,8 +149,6 @@ def test_a_target_whose_tasks_were_killed_at_the_gate_refuses(pair: Pair) -> Non
 
 
 def test_effects_that_fail_are_done_later(pair: Pair) -> None:
-    from porter.domain.errors import Permanent, Transient
-
     order = pair.prepare()
     pair.b.host.fail["restore"] = Permanent("cannot restore")
     pair.a.host.fail["join"] = Transient("cannot join")
