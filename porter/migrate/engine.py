@@ -157,6 +157,9 @@ class _Transition:
 
     def _change(self, state: MigrationState, step: StepState, reason: str) -> Change:
         context = self._context
+        events = list(context.events)
+        if context.migration.state is MigrationState.HELD and state is MigrationState.RUNNING:
+            events.append(NewEvent("migration.running", "going on"))
         return Change(
             step=self._step.kind,
             step_state=step,
@@ -169,7 +172,7 @@ class _Transition:
             wake_at=self._now,
             now=self._now,
             send=tuple(context.desk.sends),
-            events=tuple(context.events),
+            events=tuple(events),
         )
 
     def _going(self) -> MigrationState:
@@ -212,8 +215,6 @@ class _Transition:
         if reason and reason != migration.reason:
             kind = "migration.held" if state is MigrationState.HELD else "waiting"
             change = self._tell(change, kind, reason)
-        elif migration.state is MigrationState.HELD and state is MigrationState.RUNNING:
-            change = self._tell(change, "migration.running", "going on")
         return replace(change, wake_at=self._now + max(0.0, outcome.seconds))
 
     def _retry(self, outcome: Retry) -> Change:

@@ -2,7 +2,8 @@
 
 `memory` keeps: `round` (number of the reconciliation round; absent while all goes well), `source`
 and `target` (as last heard), `why` (what went wrong), `pair` (the pair seen in the round before),
-`not_before` (when the next round begins).
+`not_before` (when the next round begins), `said` (what the round before found, and whether it
+held the move), `doubt` (a host's error instead of an answer).
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ class HandoverStep:
         if answer is None:
             if not context.alive(host):
                 return self._unreachable(context, host, "the other side")
-            return Wait()
+            return self._pause(context, POLL)
         role = "source" if move.on_source else "target"
         before = context.memory.get(role)
         context.memory[role] = answer.state
@@ -227,15 +228,16 @@ class HandoverStep:
     def _next_round(self, context: Context, wait: Wait) -> Outcome:
         context.memory["round"] += 1
         context.memory["not_before"] = context.now + wait.seconds
+        context.memory["said"] = [wait.reason, wait.held]
         return wait
 
     def _pause(self, context: Context, seconds: float) -> Outcome:
-        reason = str(context.memory.get("doubt") or context.memory.get("why", ""))
-        held = bool(context.memory.get("doubt"))
-        if held:
-            context.memory["doubt"] = ""
-            return self._next_round(context, Wait(reason, held=True))
-        return Wait(reason, seconds=seconds)
+        """Wait within a round; what the round before found is still how things stand."""
+        doubt = context.memory.pop("doubt", "")
+        if doubt:
+            return self._next_round(context, Wait(str(doubt), held=True))
+        reason, held = context.memory.get("said", [str(context.memory.get("why", "")), False])
+        return Wait(reason, held=held, seconds=seconds)
 
     def _unreachable(self, context: Context, host: HostRecord, role: str) -> Outcome:
         """Nobody may guess what the host did: say so, and keep asking."""
