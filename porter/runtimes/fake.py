@@ -42,6 +42,7 @@ class FakeContainer:
     memory: bytes = b""
     state: str = "running"
     frozen: bool = False
+    hostname: str = ""
     twin_of: str = ""
     """The migration that made it, until it is released."""
     at_gate: bool = False
@@ -69,6 +70,7 @@ class FakeRuntime:
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     volumes: set[str] = field(default_factory=set)
+    made: int = 0
 
     # -- for tests ---------------------------------------------------------------------------
 
@@ -95,7 +97,8 @@ class FakeRuntime:
         memory: bytes,
         address: str,
     ) -> FakeContainer:
-        serial = f"{self.directory}{name}{len(self.containers)}"
+        self.made += 1
+        serial = f"{self.directory} {name} {self.made}"
         made = FakeContainer(
             id=hashlib.sha256(serial.encode()).hexdigest(),
             name=name,
@@ -156,7 +159,7 @@ class FakeRuntime:
             image=one.image,
             address=one.address,
             mac=one.mac,
-            hostname=one.id[:12],
+            hostname=one.hostname or one.id[:12],
             labels=dict(one.labels),
             volumes=tuple(Volume(name, f"/{name}", "volume", mode) for name in one.volumes),
             create=("--name", one.name, one.image.id),
@@ -261,7 +264,8 @@ class FakeRuntime:
         self.volumes.update(moved)
         labels, names = spec.labels, [one.name for one in spec.volumes]
         made = self._add(spec.container_name, spec.image, labels, names, b"", spec.address)
-        made.mac, made.state, made.twin_of = spec.mac, "exited", migration
+        made.mac, made.hostname = spec.mac, spec.hostname
+        made.state, made.twin_of = "exited", migration
         (self.directory / "memory" / migration / "images").mkdir(parents=True)
         return self._twin(made)
 
