@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from porter.lab import state
-from porter.lab.lab import Lab
+from porter.lab.fleet import Fleet
 
 
 def main() -> None:
-    """Take down every lab that left a directory."""
+    """Take down every lab that left a directory, and the control plane in it."""
     for name in state.names():
-        Lab(name).down()
+        Fleet(name).down()
         print(f"the lab {name} is gone")
 
 

@@ -21,6 +21,7 @@ from rich.rule import Rule
 
 from porter.domain.errors import Permanent, PorterError
 from porter.domain.units import bytes_, duration
+from porter.domain.workload import NETWORK
 from porter.lab import load
 from porter.lab.fleet import PORTER, Fleet, wait_until
 
@@ -43,9 +44,10 @@ REDIS = (
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, name: str = NAME, port: int = API_PORT) -> None:
         self.console = console
-        self.fleet = Fleet(NAME)
+        self.port = port
+        self.fleet = Fleet(name)
         self.folder = self.fleet.lab.directory / "load"
         self.address = ""
 
@@ -74,7 +76,8 @@ class Demo:
         with self._step(
             f"Build a hybrid cloud: hosts {SOURCE} and {TARGET}, control plane and agents"
         ):
-            self.fleet.up((SOURCE, TARGET), port=API_PORT)
+            self.fleet.up((SOURCE, TARGET), port=self.port)
+            wait_until("the workload network", self._has_network)
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def start_workload(self) -> None:
@@ -169,7 +172,8 @@ class Demo:
         say(f"Look around export {environment}", soft_wrap=True, markup=False)
         say(f"            {porter} workload ls", soft_wrap=True, markup=False)
         say(f"            {porter} migrate {WORKLOAD} --to {SOURCE}", soft_wrap=True, markup=False)
-        say(f"Clean up    {porter} down && {porter} lab down --name {NAME}", soft_wrap=True)
+        say(f"Clean up    {porter} down --state {self.fleet.state}", soft_wrap=True, markup=False)
+        say(f"            {porter} lab down --name {self.fleet.lab.name}", soft_wrap=True)
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -185,8 +189,9 @@ class Demo:
             self.console.print(f"[red]✗[/] {title}")
             raise
         took = duration((time.monotonic() - begun) * 1000)
-        note = f": {notes[0]}" if notes else ""
-        self.console.print(f"[green]✓[/] {title}{note} [dim]({took})[/]")
+        self.console.print(f"[green]✓[/] {title} [dim]({took})[/]")
+        for note in notes:
+            self.console.print(f"  [dim]{note}[/]", soft_wrap=True)
 
     def _require(self, holds: bool, otherwise: str) -> None:
         if not holds:
@@ -201,6 +206,11 @@ class Demo:
         answer: dict[str, Any] = _parsed(done.stdout, done.stderr)
         self._require("error" not in answer, str(answer.get("error")))
         return answer
+
+    def _has_network(self) -> bool:
+        """A host is known a moment before it has made the network for its workloads."""
+        look = ["podman", "network", "exists", NETWORK]
+        return all(self.fleet.lab.exec(h, look).returncode == 0 for h in (SOURCE, TARGET))
 
     def _answers(self) -> bool:
         probe = ["timeout", "2", "redis-cli", "-h", self.address, "ping"]
