@@ -2,7 +2,7 @@
 
 ``criu check`` looks at kernel features one by one; it says "looks good" of versions that then
 cannot dump any process with a socket. So the probe does the real thing: it dumps a process that
-listens on a loopback TCP port, restores it and connects. Standard library only, because set-up
+listens on a loopback TCP port as an unprivileged user, restores it and connects. Standard library only, because set-up
 runs it before there is a virtual environment: ``python3 criu_probe.py /path/to/criu``.
 """
 
@@ -25,7 +25,13 @@ import os, socket, sys
 s = socket.create_server(("127.0.0.1", 0))
 with open(sys.argv[1] + ".new", "w") as f:
     f.write(str(s.getsockname()[1]))
-os.rename(sys.argv[1] + ".new", sys.argv[1])
+directory = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
+os.fchown(directory, 65534, 65534)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+os.rename("port.new", "port", src_dir_fd=directory, dst_dir_fd=directory)
+os.close(directory)
 while True:
     s.accept()[0].close()
 """

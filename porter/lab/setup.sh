@@ -134,9 +134,11 @@ write_wrapper() {
     local loader
     loader=$(find "$1" -path '*/lib/*/ld-linux*.so.*' -print -quit)
     [ -n "$loader" ] || return 1
+    local preload=
+    [ ! -e "$1/criu-limits.so" ] || preload="--preload $1/criu-limits.so "
     cat >"$2.new" <<END
 #!/bin/sh
-exec $loader --library-path $(dirname "$loader") $1/usr/sbin/criu "\$@"
+exec $loader $preload--library-path $(dirname "$loader") $1/usr/sbin/criu "\$@"
 END
     chmod 755 "$2.new"
     mv "$2.new" "$2"
@@ -171,6 +173,15 @@ unpack_suite() {
     cp -a "$into/usr/lib/python3/dist-packages/pycriu" "$into/python/"
 }
 
+# Whether root here may not ask for other users' limits: bit 24 is CAP_SYS_RESOURCE.
+is_confined() { (((0x$(awk '/^CapEff/ { print $2 }' /proc/self/status) >> 24 & 1) == 0)); }
+
+# What CRIU needs on such a machine; see criu_limits.c. Built by the smallest compiler there is.
+add_limits_shim() {
+    if [ -n "$(missing_packages tcc)" ]; then apt_install tcc || return 1; fi
+    tcc -nostdinc -nostdlib -shared -o "$1/criu-limits.so" "$here/criu_limits.c"
+}
+
 # Debian's own package works here: use it, and drop the private copy.
 install_own_criu() {
     apt_install criu python3-pycriu || return 1
@@ -194,7 +205,7 @@ install_prefix() {
 criu() {
     need_root "install CRIU"
     local key own suite trial reason
-    key=$(printf '%s' "2 $(uname -rv) $(sha256sum <"$here/criu_probe.py")" | digest)
+    key=$(printf '%s' "3 $(uname -rv) $(is_confined && echo confined) $(cat "$here"/criu_probe.py "$here"/criu_limits.c | digest)" | digest)
     if is_stamped criu "$key" && [ -e $prefix/python/pycriu ] && command criu --version >/dev/null 2>&1; then
         say "criu: $(criu_version) works on this kernel"
         return
@@ -209,11 +220,15 @@ criu() {
             say "criu: none in Debian $suite"
             continue
         fi
+        if is_confined && ! add_limits_shim "$trial" 2>"$work/tcc.log"; then
+            tail -n 5 "$work/tcc.log" >&2
+            die "build criu_limits.c, which CRIU needs where root lacks CAP_SYS_RESOURCE: tcc failed; install tcc"
+        fi
         if ! write_wrapper "$trial" "$work/criu" || ! reason=$(probe_criu "$work/criu" 2>&1); then
             say "criu: Debian $suite's does not work on this kernel ($reason)"
             continue
         fi
-        if [ "$suite" = "$own" ]; then
+        if [ "$suite" = "$own" ] && ! is_confined; then
             rm -rf -- "$trial"
             install_own_criu || die "install criu: apt-get failed; run 'apt-get install criu python3-pycriu'"
         else
