@@ -107,13 +107,17 @@ class Fleet:
         self.lab.start_agent(host, argv, {"PORTER_JOIN_TOKEN": token})
 
     def wait_alive(self, hosts: Sequence[str], seconds: float = 30.0) -> None:
-        """Return when the control plane has heard from all of them lately."""
+        """Return when all of them have been heard of lately and have the workload network."""
 
         def all_alive() -> bool:
             alive = {row["name"] for row in self.json("host", "ls") if row["alive"]}
             return alive >= set(hosts)
 
         wait_until(f"a heartbeat of {', '.join(hosts)}", all_alive, seconds)
+        for host in hosts:
+            ready = ["podman", "network", "exists", "porter"]
+            what = f"the workload network on {host}"
+            wait_until(what, lambda host=host: self.lab.exec(host, ready).returncode == 0, seconds)
 
     def down(self) -> None:
         """End everything and remove every trace. Safe after a crash and when never up."""

@@ -17,7 +17,7 @@ REDIS = ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save"
 
 def moved(fleet: Fleet, name: str, here: str, there: str) -> dict[str, Any]:
     receipt = fleet.migrate(name, there)
-    assert receipt["state"] == "succeeded", receipt
+    assert receipt["state"] == "succeeded", receipt["reason"]
     assert receipt["from"] == here
     assert receipt["to"] == there
     assert receipt["verified"]
