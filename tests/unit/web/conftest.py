@@ -1,0 +1,162 @@
+"""Both applications behind real listeners on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from porter import settings as settings_module
+from porter.pki import Authority
+from porter.protocol import codec
+from porter.protocol.messages import Join, Joined
+from porter.web.app import agents_app, public_app
+from porter.web.pulse import Pulse
+from porter.web.server import _listener
+from porter.web.tls import server_context
+from porter.wiring import ControlPlane, authority, control_plane
+from tests.saga.simulation import facts
+
+TOKEN = "the-api-token"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Recorder:
+    """A queue that only remembers."""
+
+    def __init__(self) -> None:
+        self.enqueued: list[str] = []
+
+    def enqueue(self, migration_id: str) -> None:
+        self.enqueued.append(migration_id)
+
+
+@dataclass
+class Serving:
+    control: ControlPlane
+    authority: Authority
+    url: str
+    agents_url: str
+    queue: Recorder
+
+    def client(self, token: str | None = TOKEN) -> httpx.Client:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20)
+
+    def join_token(self) -> str:
+        with self.client() as api:
+            return str(api.post("/v1/join-tokens", json={}).json()["token"])
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    public, agents = free_port(), free_port()
+    settings = settings_module.load(
+        {
+            "PORTER_STATE": str(tmp_path),
+            "PORTER_LISTEN": f"127.0.0.1:{public}",
+            "PORTER_AGENTS": f"127.0.0.1:{agents}",
+        }
+    )
+    control = control_plane(settings)
+    control.database.upgrade()
+    queue = Recorder()
+    object.__setattr__(control, "queue", queue)
+    issuer = authority(settings)
+    pulse = Pulse(control.desk.pulse)
+    listeners = [
+        _listener(public_app(control, issuer, pulse, TOKEN), settings.listen, None),
+        _listener(
+            agents_app(control, issuer, pulse), settings.agents, server_context(issuer, settings)
+        ),
+    ]
+
+    async def serve() -> None:
+        await asyncio.gather(*(listener.serve() for listener in listeners))
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    while not all(listener.started for listener in listeners):
+        assert thread.is_alive()
+        threading.Event().wait(0.01)
+    yield Serving(
+        control, issuer, f"http://127.0.0.1:{public}", f"https://127.0.0.1:{agents}", queue
+    )
+    pulse.close()
+    for listener in listeners:
+        listener.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+    control.close()
+
+
+def request_for(key: ec.EllipticCurvePrivateKey, name: str) -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+class Agent:
+    """A client that joins as real agents do, and holds a host certificate."""
+
+    def __init__(self, serving: Serving, folder: Path, name: str = "onprem") -> None:
+        self.serving, self.folder, self.name = serving, folder, name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.joined: Joined | None = None
+        self.http = self._client(None)
+
+    def _client(self, chain: Path | None) -> httpx.Client:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=self.serving.authority.pem)
+        if chain is not None:
+            context.load_cert_chain(chain)
+        base = f"{self.serving.agents_url}/agent/v1"
+        return httpx.Client(base_url=base, verify=context, trust_env=False, timeout=20)
+
+    def ask_to_join(self, token: str, **changes: object) -> httpx.Response:
+        words = Join(token, self.name, "lab", request_for(self.key, self.name), facts(self.name))
+        return self.http.post("/join", json=codec.dump(words) | changes)
+
+    def join(self) -> Agent:
+        answer = self.ask_to_join(self.serving.join_token())
+        assert answer.status_code == 201, answer.text
+        self.joined = codec.load(Joined, answer.json())
+        chain = self.folder / f"{self.name}-{self.joined.host}.pem"
+        private = self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        chain.write_bytes(private + self.joined.certificate_pem.encode())
+        self.http.close()
+        self.http = self._client(chain)
+        return self
+
+
+@pytest.fixture
+def new_agent(serving: Serving, tmp_path: Path) -> Iterator[object]:
+    made: list[Agent] = []
+
+    def new(name: str = "onprem") -> Agent:
+        made.append(Agent(serving, tmp_path, name))
+        return made[-1]
+
+    yield new
+    for agent in made:
+        agent.http.close()
