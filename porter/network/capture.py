@@ -22,6 +22,7 @@ _SO_ATTACH_FILTER = 26
 _PACKET_HOST = 0
 _PACKET_TYPE = 0xFFFFF000 + 4
 _ARP_AGAIN = (0.01, 0.03, 0.3, 1.0)
+"""Seconds between announcements."""
 
 
 def _only(address: str) -> bytes:
@@ -112,32 +113,64 @@ def deliver(packets: Sequence[bytes], mtu: int) -> int:
     return sent
 
 
-def announce(index_name: str, address: str, mac: str) -> None:
-    """Tell everybody on the interface that `address` is at `mac`; repeated in the background.
+class Announcer:
+    """Tells neighbours where an address is, several times: a frame may be lost, and nobody
+    acknowledges it. A newer announcement of an address ends the older one."""
 
-    Repeated because a frame may be lost and nobody acknowledges it.
-    """
-    frames = (arp(1, address, mac), arp(2, address, mac))
-    sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    try:
-        sender.bind((index_name, 0))
-        for frame in frames:
-            sender.send(frame)
-    except OSError as error:
-        sender.close()
-        raise Permanent(f"cannot announce {address} on {index_name}: {error.strerror}") from error
-    threading.Thread(
-        target=_repeat, args=(sender, frames), name=f"announce-{address}", daemon=True
-    ).start()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, threading.Event] = {}
 
+    def announce(self, address: str, places: Sequence[tuple[str, str]]) -> None:
+        """`address` is at these (interface, MAC). At once, then again in the background."""
+        stop = threading.Event()
+        with self._lock:
+            self.silence(address)
+            self._running[address] = stop
+        senders = [_Sender(name, address, mac) for name, mac in places]
+        for one in senders:
+            one.send()
+        threading.Thread(
+            target=self._repeat, args=(senders, stop), name=f"announce-{address}", daemon=True
+        ).start()
 
-def _repeat(sender: socket.socket, frames: Sequence[bytes]) -> None:
-    pause = threading.Event()
-    with sender:
+    def silence(self, address: str) -> None:
+        """Stop announcing: it may no longer be true."""
+        earlier = self._running.pop(address, None)
+        if earlier is not None:
+            earlier.set()
+
+    @staticmethod
+    def _repeat(senders: Sequence[_Sender], stop: threading.Event) -> None:
         for delay in _ARP_AGAIN:
-            pause.wait(delay)
-            for frame in frames:
-                try:
-                    sender.send(frame)
-                except OSError:
-                    return  # the interface went away, and with it whoever could listen
+            if stop.wait(delay):
+                break
+            for one in senders:
+                one.send()
+        for one in senders:
+            one.close()
+
+
+class _Sender:
+    """Gratuitous ARP frames for one address on one interface."""
+
+    def __init__(self, interface: str, address: str, mac: str) -> None:
+        self._frames = (arp(1, address, mac), arp(2, address, mac))
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        try:
+            self._socket.bind((interface, 0))
+        except OSError as error:
+            self.close()
+            raise Permanent(
+                f"cannot announce {address} on {interface}: {error.strerror}"
+            ) from error
+
+    def send(self) -> None:
+        for frame in self._frames:
+            try:
+                self._socket.send(frame)
+            except OSError:
+                return  # the interface went away or is down: nobody there can listen
+
+    def close(self) -> None:
+        self._socket.close()

@@ -25,6 +25,7 @@ _METRIC = {CLAIMED: 50, YIELDED: 100, PLANNED: 200}
 _NOPREFIXROUTE = 0x200
 _NTF_PROXY = 0x08
 _SCOPE_LINK = 253
+_SCOPE_NOWHERE = 255
 _NUD_REACHABLE = 0x02
 _NUD_PERMANENT = 0x80
 _ABSENT = (errno.ENOENT, errno.ESRCH, errno.ENODEV)
@@ -147,7 +148,9 @@ def drop_route(route: IPRoute, prefix: str, proto: int) -> None:
     for known, _ in our_routes(route, proto):
         if known == prefix:
             try:
-                route.route("del", dst=prefix, proto=proto, priority=_METRIC[proto])
+                # Of whatever scope: without this, only routes of global scope are found.
+                scope = {"scope": _SCOPE_NOWHERE}
+                route.route("del", dst=prefix, proto=proto, priority=_METRIC[proto], **scope)
             except NetlinkError as error:
                 _tolerate(error, *_ABSENT)
 

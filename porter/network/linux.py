@@ -15,7 +15,7 @@ from porter.domain.container import Link
 from porter.domain.errors import Permanent
 from porter.network import kernel
 from porter.network.base import Held
-from porter.network.capture import Capture, announce, deliver
+from porter.network.capture import Announcer, Capture, deliver
 from porter.network.firewall import nft, rules
 from porter.network.unlock import unlock
 from porter.protocol.messages import Network, Route
@@ -36,6 +36,7 @@ class LinuxNetwork:
     def __init__(self, underlay: str, ensure_network: EnsureNetwork | None = None) -> None:
         self._underlay = underlay
         self._ensure_network = ensure_network
+        self._announcer = Announcer()
 
     # -- the whole network -------------------------------------------------------------------
 
@@ -120,12 +121,12 @@ class LinuxNetwork:
                 kernel.know_neighbour(route, address, mac, bridge)
                 kernel.keep_here(route, address, bridge, self._underlay)
             kernel.set_proxy(route, address, port.index)
-        announce(port.name, address, port.mac)
-        if bridge:
-            announce(BRIDGE, address, mac)
+        places = [(port.name, port.mac), *([(BRIDGE, mac)] if bridge else [])]
+        self._announcer.announce(address, places)
 
     def yield_to(self, address: str, via: str) -> None:
         """Send the address's packets on to `via`; see `HostNetwork`."""
+        self._announcer.silence(address)
         with kernel.netlink(f"yield {address} to {via}") as route:
             port = kernel.find_port(route, self._underlay)
             bridge = kernel.index_of(route, BRIDGE)
@@ -138,7 +139,7 @@ class LinuxNetwork:
                 kernel.forget_neighbour(route, address, bridge)
         if bridge:
             # Workloads here asked for it directly so far; from now on the way leads through us.
-            announce(BRIDGE, address, BRIDGE_MAC)
+            self._announcer.announce(address, [(BRIDGE, BRIDGE_MAC)])
 
     def owned(self) -> set[str]:
         """The addresses that this host has claimed and not given away."""
@@ -148,6 +149,7 @@ class LinuxNetwork:
 
     def disown(self, address: str) -> None:
         """No longer answer for an address whose workload is gone for good."""
+        self._announcer.silence(address)
         with kernel.netlink(f"disown {address}") as route:
             port = kernel.find_port(route, self._underlay)
             kernel.drop_proxy(route, address, port.index)
