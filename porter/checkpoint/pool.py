@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from porter.checkpoint.base import IMAGES, Frames, Manifest
-from porter.checkpoint.codec import CHUNK, Digest, Effort, hash_of, pack
+from porter.checkpoint.codec import CHUNK, Digest, Effort, Pace, hash_of, pack
 from porter.checkpoint.trees import Extent, Node, pack_nodes
 from porter.domain.errors import Transient
 
@@ -75,7 +75,7 @@ class Pool:
         self.error: BaseException | None = None
         self._frames = frames
         self._progress = progress
-        self._pace = _Pace(effort)
+        self._pace = Pace(effort)
         self._digest = Digest()
         self._lock = threading.Lock()
         self._raw = {True: 0, False: 0}
@@ -160,25 +160,6 @@ class Pool:
             self._raw[header["tree"] == IMAGES] += length
             self._wire += wire
             self._progress(self._raw[True] + self._raw[False])
-
-
-class _Pace:
-    """Compresses harder when it turns out that the link is what everything waits for."""
-
-    _SETTLE_S = 0.2
-
-    def __init__(self, effort: Effort) -> None:
-        self.effort = effort
-        self._packing = self._sending = 0.0
-
-    def note(self, packing: float, sending: float) -> None:
-        # Threads may overwrite each other's sums; a coarse measure is all that is needed.
-        self._packing += packing
-        self._sending += sending
-        if self._packing + self._sending > self._SETTLE_S:
-            if self._sending > 2 * self._packing:
-                self.effort = self.effort.harder()
-            self._packing = self._sending = 0.0
 
 
 def read_exactly(fd: int, buffer: bytearray, extent: Extent, path: bytes) -> None:

@@ -128,9 +128,15 @@ class TreeWriter:
     # -- opening ----------------------------------------------------------------------------
 
     def _create(self, path: bytes) -> int:
+        return self._with_parents(path, lambda: self._open_file(path))
+
+    def _open_file(self, path: bytes) -> int:
         # Not blocking: a FIFO of that name must be an error, not a wait.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
-        fd = self._with_parents(path, lambda: self._open(path, flags, 0o600))
+        try:
+            return self._open(path, flags | os.O_EXCL, 0o600)
+        except FileExistsError:
+            fd = self._open(path, flags, 0o600)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise Permanent(f"cannot write {os.fsdecode(path)!r}: it is not a regular file")

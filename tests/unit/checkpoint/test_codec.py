@@ -14,6 +14,7 @@ from porter.checkpoint.codec import (
     ZSTD,
     Digest,
     Effort,
+    Pace,
     effort_for,
     hash_of,
     pack,
@@ -52,8 +53,20 @@ def test_slow_and_unknown_links_get_the_stronger_compression() -> None:
     assert effort_for(125_000_000) is Effort.STRONG
     assert effort_for(600_000_000) is Effort.FAST
     assert effort_for(1 << 40) is Effort.NONE
-    assert Effort.NONE.harder() is Effort.FAST
-    assert Effort.STRONG.harder() is Effort.STRONG
+
+
+def test_the_pace_follows_the_bottleneck_but_keeps_its_promise() -> None:
+    pace = Pace(Effort.FAST)
+    pace.note(packing=0.01, sending=0.1)
+    assert pace.effort is Effort.FAST, "too early to tell"
+    for expected in (Effort.STRONG, Effort.THOROUGH, Effort.THOROUGH):
+        pace.note(packing=0.05, sending=0.5)
+        assert pace.effort is expected
+    pace.note(packing=0.3, sending=0.3)
+    assert pace.effort is Effort.THOROUGH
+    for expected in (Effort.STRONG, Effort.FAST, Effort.FAST):
+        pace.note(packing=0.5, sending=0.05)
+        assert pace.effort is expected
 
 
 def bomb() -> bytes:
