@@ -58,18 +58,27 @@ def install(etc: Path = Path("/etc/criu"), script: Path = SCRIPT) -> None:
     would decide whether Porter's gate holds.
     """
     config = etc / "runc.conf"
-    wanted = f"action-script {script}"
     lines = config.read_text().splitlines() if config.exists() else []
+    kept = []
     for line in lines:
         words = line.split()
-        if words[:1] == ["action-script"] and words[1:] != [str(script)]:
+        if words[:1] != ["action-script"]:
+            kept.append(line)
+        elif words[1:] != [str(script)] and not _is_gate(Path(*words[1:])):
             raise Unsupported(
                 f"cannot install the restore gate: {config} already has {line.strip()!r}",
                 "remove that line, or call that script from a later hook",
             )
     _write(script, _HOOK, 0o755)
-    if wanted not in [" ".join(line.split()) for line in lines]:
-        _write(config, "\n".join([*lines, wanted]) + "\n", 0o644)
+    _write(config, "\n".join([*kept, f"action-script {script}"]) + "\n", 0o644)
+
+
+def _is_gate(script: Path) -> bool:
+    """Whether this is an earlier gate of Porter's, perhaps with its state directory gone."""
+    try:
+        return _HOOK.splitlines()[1] in script.read_text()
+    except OSError:
+        return script.name == SCRIPT.name
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -44,17 +45,16 @@ class TreeWriter:
         self._keep = keep
         self._fd = os.open(root, _DIRECTORY | os.O_CLOEXEC)
         self.device = os.fstat(self._fd).st_dev
+        # Also when nobody closes: an aborted transfer just drops its receiver.
+        self.close = weakref.finalize(self, os.close, self._fd)
         self._later: list[Node] = []
         self._names: dict[bytes, set[bytes]] = {}
         self._lock = threading.Lock()
         try:
             self._empty(b"", keep)
         except BaseException:
-            os.close(self._fd)
+            self.close()
             raise
-
-    def close(self) -> None:
-        os.close(self._fd)
 
     # -- while frames come ------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,34 @@ from porter.checkpoint.gate import GATE
 from porter.checkpoint.rebuild import TreeWriter
 from porter.checkpoint.trees import checked_path, unpack_nodes
 from porter.domain.container import Tree
-from porter.domain.errors import Permanent
+from porter.domain.errors import Permanent, Transient
 
 _MAX_OFFSET = 1 << 60
+
+
+_in_place: weakref.WeakValueDictionary[str, StateReceiver] = weakref.WeakValueDictionary()
+"""The receiver that writes into each directory of images; only one may."""
 
 
 class StateReceiver:
     """Takes in one checkpoint. `frame` is thread-safe; each call holds at most 8 MiB unpacked.
 
     `images` and the trees' directories must exist; making a receiver empties them (but for the
-    gate in `images`), so that nothing of an earlier attempt mixes with this one.
+    gate in `images`), so that nothing of an earlier attempt mixes with this one. An earlier
+    receiver of this process for the same directory is closed first.
     """
 
     def __init__(self, images: Path, trees: tuple[Tree, ...]) -> None:
         self._digest = Digest()
-        self._failed: str = ""
+        self._failed = ""
         self._writers: dict[str, TreeWriter] = {}
-        self._tree_bytes = 0
+        self._idle = threading.Condition()
+        self._active = 0
+        self._closed = False
+        place = os.path.realpath(images)
+        if (earlier := _in_place.get(place)) is not None:
+            earlier.close()
+        _in_place[place] = self
         try:
             for tree in trees:
                 with explained(f"make {tree.path} ready"):
@@ -42,21 +55,31 @@ class StateReceiver:
             raise
 
     def close(self) -> None:
-        """Give back descriptors; harmless to repeat. `finish` does it, an abort must."""
-        while self._writers:
-            self._writers.popitem()[1].close()
+        """Take no more frames; return once none is being written. Harmless to repeat."""
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: self._active == 0)
+            while self._writers:
+                self._writers.popitem()[1].close()
 
     def frame(self, header: dict[str, Any], payload: bytes | memoryview) -> None:
         """See `base.Receiver`. After an error the transfer is spoilt and `finish` refuses."""
+        with self._idle:
+            if self._closed:
+                raise Transient("cannot take in a frame: its transfer is over")
+            self._active += 1
         try:
-            if self._digest.seen(header):
-                return
-            with explained("write a frame"):
-                self._take(header, payload)
+            if not self._digest.seen(header):
+                with explained("write a frame"):
+                    self._take(header, payload)
+                self._digest.add(header)
         except BaseException as error:
             self._failed = self._failed or str(error)
             raise
-        self._digest.add(header)
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
 
     def _take(self, header: Mapping[str, Any], payload: bytes | memoryview) -> None:
         kind, name = header.get("t"), header.get("tree")

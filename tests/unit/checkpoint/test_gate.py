@@ -180,3 +180,12 @@ def test_a_foreign_action_script_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"already has 'action-script  /opt/theirs'; remove"):
         install(etc, tmp_path / "criu-gate")
     assert (etc / "runc.conf").read_text() == "action-script  /opt/theirs\n"
+
+
+def test_an_earlier_gate_of_porter_s_is_replaced(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    install(etc, tmp_path / "old" / "gate")
+    install(etc, tmp_path / "lost" / "criu-gate")
+    (tmp_path / "lost" / "criu-gate").unlink()
+    install(etc, tmp_path / "new" / "criu-gate")
+    assert (etc / "runc.conf").read_text() == f"action-script {tmp_path}/new/criu-gate\n"

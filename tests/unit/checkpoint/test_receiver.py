@@ -15,7 +15,7 @@ from porter.checkpoint.codec import NONE, Digest, hash_of
 from porter.checkpoint.receiver import StateReceiver
 from porter.checkpoint.trees import DIR, FILE, HARDLINK, SYMLINK, WHITEOUT, Node, pack_nodes
 from porter.domain.container import Tree
-from porter.domain.errors import Permanent
+from porter.domain.errors import Permanent, Transient
 
 ROOT = Node(b"", DIR, 0o755, 0, 0, 10**18)
 
@@ -201,6 +201,15 @@ def test_stale_content_goes_and_the_gate_stays(target: Target) -> None:
     assert [str(p.relative_to(target.volume)) for p in target.volume.rglob("*")] == ["new"]
     assert [p.name for p in target.images.iterdir()] == ["porter.gate"]
     assert (target.images / "porter.gate" / "bell").exists()
+
+
+def test_a_later_receiver_of_the_same_directory_takes_over(target: Target) -> None:
+    first = target.receiver
+    target.again()
+    with pytest.raises(Transient, match="its transfer is over"):
+        first.frame({"t": "chunk"}, b"")
+    target.nodes(ROOT)
+    target.finish()
 
 
 def test_the_digest_must_be_that_of_the_source(target: Target) -> None:
