@@ -38,6 +38,11 @@ class Seen:
     """Parent of each of `pids`."""
 
     @property
+    def first(self) -> int:
+        """Its first process; 0 if it does not run."""
+        return int((self.info.get("State") or {}).get("Pid") or 0)
+
+    @property
     def config(self) -> dict[str, Any]:
         return dict(self.info.get("Config") or {})
 
@@ -158,6 +163,8 @@ def _rights(seen: Seen) -> Iterator[Blocker]:
 def _namespaces(seen: Seen) -> Iterator[Blocker]:
     for key, word in (("PidMode", "pid"), ("IpcMode", "ipc"), ("UTSMode", "uts")):
         mode = str(seen.host.get(key) or "private")
+        if shares_ours(seen.first, word):
+            mode = "host"
         if mode == "host" or mode.startswith(("container:", "ns:")):
             yield Blocker(
                 f"{word}-namespace",
@@ -171,6 +178,15 @@ def _namespaces(seen: Seen) -> Iterator[Blocker]:
             "the container has a user namespace of its own",
             "create it without --userns, --uidmap and --gidmap",
         )
+
+
+def shares_ours(pid: int, kind: str) -> bool:
+    """Whether a process is in the host's own namespace. Engines do not always say so."""
+    try:
+        theirs, ours = os.stat(f"/proc/{pid}/ns/{kind}"), os.stat(f"/proc/self/ns/{kind}")
+    except OSError:
+        return False  # it does not run
+    return pid > 0 and (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _network(seen: Seen) -> Iterator[Blocker]:
@@ -232,10 +248,9 @@ def _volume(seen: Seen, mount: dict[str, Any]) -> Iterator[Blocker]:
 
 
 def _tasks(seen: Seen) -> Iterator[Blocker]:
-    first = int((seen.info.get("State") or {}).get("Pid") or 0)
     inside = set(seen.pids)
     for pid in seen.pids:
-        if pid != first and seen.parents.get(pid) not in inside:
+        if pid != seen.first and seen.parents.get(pid) not in inside:
             yield Blocker(
                 "exec-session",
                 "a command runs in the container that was started from outside (podman exec)",
@@ -273,7 +288,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def _inner_mounts(seen: Seen) -> Iterator[Blocker]:
-    pid = int((seen.info.get("State") or {}).get("Pid") or 0)
+    pid = seen.first
     try:
         lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines() if pid else []
     except OSError:
