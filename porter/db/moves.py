@@ -47,11 +47,11 @@ class Moves:
 
     def repeated(self, key: str, request_hash: str) -> str | None:
         """The migration that this idempotency key made. Raises Conflict for another request."""
-        m = t.migrations
         with self._db.read() as c:
-            return self._repeated(c, m, key, request_hash)
+            return self._repeated(c, key, request_hash)
 
-    def _repeated(self, c: sa.Connection, m: sa.Table, key: str, request_hash: str) -> str | None:
+    def _repeated(self, c: sa.Connection, key: str, request_hash: str) -> str | None:
+        m = t.migrations
         row = c.execute(
             sa.select(m.c.id, m.c.request_hash).where(m.c.idempotency_key == key)
         ).first()
@@ -97,31 +97,38 @@ class Moves:
 
     def create(self, new: NewMigration) -> str:
         """Record a migration, pending. Idempotent by its key; raises Conflict for a second one."""
-        m = t.migrations
         try:
             with self._db.write() as c:
-                if new.idempotency_key is not None:
-                    same = self._repeated(c, m, new.idempotency_key, new.request_hash)
+                same = self._same(c, new)
+                if same is not None:
+                    return same
+                other = self._other(c, new)
+                if other is not None:
+                    # It may be our own twin, committed since we looked (PostgreSQL).
+                    same = self._same(c, new)
                     if same is not None:
                         return same
-                self._refuse_second(c, new)
+                    raise _second(new.workload.name, f"migration {other}")
                 self._insert(c, new)
         except sa.exc.IntegrityError as error:
             # Somebody was quicker, between our look and our write (PostgreSQL).
-            if new.idempotency_key is not None:
-                same = self.repeated(new.idempotency_key, new.request_hash)
-                if same is not None:
-                    return same
+            with self._db.read() as c:
+                same = self._same(c, new)
+            if same is not None:
+                return same
             raise _second(new.workload.name, "another migration") from error
         return new.id
 
-    def _refuse_second(self, c: sa.Connection, new: NewMigration) -> None:
+    def _same(self, c: sa.Connection, new: NewMigration) -> str | None:
+        """The migration that the same request has made already."""
+        if new.idempotency_key is None:
+            return None
+        return self._repeated(c, new.idempotency_key, new.request_hash)
+
+    def _other(self, c: sa.Connection, new: NewMigration) -> str | None:
         m = t.migrations
-        other = c.execute(
-            sa.select(m.c.id).where(m.c.workload_id == new.workload.id, m.c.state.in_(ACTIVE))
-        ).scalar()
-        if other is not None:
-            raise _second(new.workload.name, f"migration {other}")
+        query = sa.select(m.c.id).where(m.c.workload_id == new.workload.id, m.c.state.in_(ACTIVE))
+        return c.execute(query).scalar()
 
     def _insert(self, c: sa.Connection, new: NewMigration) -> None:
         c.execute(
