@@ -2,8 +2,9 @@
 
 ``criu check`` looks at kernel features one by one; it says "looks good" of versions that then
 cannot dump any process with a socket. So the probe does the real thing: it dumps a process that
-listens on a loopback TCP port as an unprivileged user, restores it and connects. Standard library only, because set-up
-runs it before there is a virtual environment: ``python3 criu_probe.py /path/to/criu``.
+listens on a loopback TCP port as an unprivileged user, restores it and connects. Standard library
+only, because set-up runs it before there is a virtual environment:
+``python3 criu_probe.py /path/to/criu``.
 """
 
 from __future__ import annotations

@@ -113,11 +113,12 @@ class Fleet:
             alive = {row["name"] for row in self.json("host", "ls") if row["alive"]}
             return alive >= set(hosts)
 
+        def networks() -> bool:
+            asked = ["podman", "network", "exists", "porter"]
+            return all(self.lab.exec(host, asked).returncode == 0 for host in hosts)
+
         wait_until(f"a heartbeat of {', '.join(hosts)}", all_alive, seconds)
-        for host in hosts:
-            ready = ["podman", "network", "exists", "porter"]
-            what = f"the workload network on {host}"
-            wait_until(what, lambda host=host: self.lab.exec(host, ready).returncode == 0, seconds)
+        wait_until(f"the workload network on {', '.join(hosts)}", networks, seconds)
 
     def down(self) -> None:
         """End everything and remove every trace. Safe after a crash and when never up."""
