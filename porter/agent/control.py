@@ -27,7 +27,9 @@ class ControlPlane:
     def __init__(self, url: str, who: Credentials) -> None:
         context = verified_context(who.ca.read_text())
         context.load_cert_chain(who.certificate, who.key)
-        self._client = httpx.Client(base_url=f"{url}/agent/v1", verify=context, timeout=_TIMEOUT_S)
+        self._client = httpx.Client(
+            base_url=f"{url}/agent/v1", verify=context, timeout=_TIMEOUT_S, trust_env=False
+        )
 
     def close(self) -> None:
         """Calls in progress in other threads fail."""

@@ -37,6 +37,8 @@ from porter.wiring_agent import AgentParts
 
 log = logging.getLogger(__name__)
 _TEND_EVERY_S = 2.0
+_THREAD_ENDS_S = 0.5
+"""A poll may wait for the control plane much longer; what it brings is delivered again."""
 _NETWORK = "network"
 
 
@@ -121,7 +123,7 @@ class Daemon:
             self._server.close()
         self._control.close()
         for thread in self._threads:
-            thread.join(2.0)
+            thread.join(_THREAD_ENDS_S)
         self._journal.close()
 
     # -- threads ----------------------------------------------------------------------------

@@ -45,11 +45,6 @@ def load(state: Path) -> Identity | None:
     return Identity(host, str(known["url"]), _files(state, host))
 
 
-def forget(state: Path) -> None:
-    """Drop the identity; the next start must join anew."""
-    (state / _IDENTITY).unlink(missing_ok=True)
-
-
 def join(url: str, token: str, name: str, site: str, facts: HostFacts, state: Path) -> Identity:
     """Join the control plane at `url` and keep what it gives us in `state`.
 
@@ -59,16 +54,27 @@ def join(url: str, token: str, name: str, site: str, facts: HostFacts, state: Pa
     if not secret or len(pin) != 64:
         raise Invalid("cannot join: the token is malformed", "copy the whole token")
     ca_pem = _pinned_ca(url, pin.lower())
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _key(state / "key.pem")
     wish = Join(token=token, name=name, site=site, csr_pem=_csr(key, name), facts=facts)
     joined = _post(url, ca_pem, wish)
     _check(joined, key, pin.lower())
     _write(state / "ca.pem", joined.ca_pem.encode())
-    _write(state / "key.pem", _pem(key))
     _write(state / "cert.pem", joined.certificate_pem.encode())
     # Last: with this file in place, the others are whole.
     _write(state / _IDENTITY, json.dumps({"host": joined.host, "url": url}).encode())
     return Identity(joined.host, url, _files(state, joined.host))
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """This host's key. Kept from the first try on: if an answer to a join is lost, the control
+    plane knows the key again and does not call the token used."""
+    if path.exists():
+        known = serialization.load_pem_private_key(path.read_bytes(), None)
+        if isinstance(known, ec.EllipticCurvePrivateKey):
+            return known
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write(path, _pem(key))
+    return key
 
 
 def _files(state: Path, host: str) -> Credentials:
@@ -78,7 +84,7 @@ def _files(state: Path, host: str) -> Credentials:
 def _pinned_ca(url: str, pin: str) -> str:
     """The CA that the token names. Fetched from whoever answers, believed only by its hash."""
     try:
-        with httpx.Client(verify=False, timeout=_TIMEOUT_S) as client:
+        with httpx.Client(verify=False, timeout=_TIMEOUT_S, trust_env=False) as client:
             answer = client.get(f"{url}/agent/v1/ca")
     except httpx.TransportError as error:
         raise _unreachable(url, error) from error
@@ -93,7 +99,8 @@ def _pinned_ca(url: str, pin: str) -> str:
 
 def _post(url: str, ca_pem: str, wish: Join) -> Joined:
     try:
-        with httpx.Client(verify=verified_context(ca_pem), timeout=_TIMEOUT_S) as client:
+        context = verified_context(ca_pem)
+        with httpx.Client(verify=context, timeout=_TIMEOUT_S, trust_env=False) as client:
             answer = client.post(f"{url}/agent/v1/join", json=codec.dump(wish))
     except httpx.TransportError as error:
         raise _unreachable(url, error) from error

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from porter.agent import join as joining
@@ -31,15 +32,33 @@ def run(settings: AgentSettings, build: Callable[[str], AgentParts]) -> None:
     `build` makes the host's rooms from its own address.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        _serve(settings, build, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve(
+    settings: AgentSettings, build: Callable[[str], AgentParts], stop: threading.Event
+) -> None:
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chmod(settings.state, 0o700)
     known = joining.load(settings.state)
-    url = settings.url or (known.url if known is not None else "")
-    underlay = settings.underlay or _address_towards(url)
+    if known is not None and settings.url in ("", known.url):
+        settings = replace(settings, url=known.url)
+    elif not settings.url or not settings.token:
+        raise Invalid(
+            "cannot start: this host has not joined a control plane",
+            "give --join URL and --token TOKEN once; `porter host token` makes a token",
+        )
+    underlay = settings.underlay or _address_towards(settings.url)
     parts = build(underlay)
-    identity = identify(settings, parts, underlay)
+    identity = identify(settings, parts, underlay, stop)
+    if identity is None:
+        return
     daemon = Daemon(settings, parts, identity, underlay)
     try:
         daemon.start()
@@ -49,29 +68,30 @@ def run(settings: AgentSettings, build: Callable[[str], AgentParts]) -> None:
         daemon.stop()
 
 
-def identify(settings: AgentSettings, parts: AgentParts, underlay: str) -> Identity:
-    """The identity of an earlier join, else join now; waits a while for a control plane."""
+def identify(
+    settings: AgentSettings, parts: AgentParts, underlay: str, stop: threading.Event
+) -> Identity | None:
+    """The identity of an earlier join, else join now; waits a while for a control plane.
+
+    None if `stop` was set meanwhile.
+    """
     known = joining.load(settings.state)
-    if known is not None and (not settings.url or known.url == settings.url):
+    if known is not None and known.url == settings.url:
         return known
-    if not settings.url or not settings.token:
-        raise Invalid(
-            "cannot start: this host has not joined a control plane",
-            "give --join URL and --token TOKEN once; `porter host token` makes a token",
-        )
     facts = Facts(parts, underlay, lambda: settings.peer_port).gather()
     name = settings.name or socket.gethostname()
     deadline, backoff = time.monotonic() + _JOIN_PATIENCE_S, Backoff()
-    while True:
+    while not stop.is_set():
         try:
             return joining.join(
-                *(settings.url, settings.token, name, settings.site, facts, settings.state)
+                *(settings.url, settings.token or "", name, settings.site, facts, settings.state)
             )
         except Transient as error:
             if time.monotonic() > deadline:
                 raise
             log.info("%s", error)
-            time.sleep(backoff.next())
+            stop.wait(backoff.next())
+    return None
 
 
 def _address_towards(url: str) -> str:

@@ -44,12 +44,17 @@ def working_in(directory: Path) -> dict[int, str]:
             words = process.cmdline()
         except psutil.Error:
             continue  # it ended, or is a kernel thread
-        tool = next((Path(word).name for word in words if Path(word).name in _TOOLS), None)
+        tool = next((name for word in words if (name := _program(word)) in _TOOLS), None)
         if tool is None or process.status() == psutil.STATUS_ZOMBIE:
             continue
         if any(str(directory) in word for word in words) or _has_open(process.pid, directory):
             found[process.pid] = tool
     return found
+
+
+def _program(word: str) -> str:
+    """A program's name in an argument; CRIU calls itself `criu:` with a title after it."""
+    return Path(word.split(" ", 1)[0]).name.rstrip(":")
 
 
 def _has_open(pid: int, directory: Path) -> bool:
