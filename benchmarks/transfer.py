@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import random
 import re
+import resource
 import shutil
 import socket
 import struct
@@ -164,7 +165,8 @@ def _receive(
     manifest: Manifest = pipe.recv()
     for thread in threads:
         thread.join()
-    pipe.send(receiver.finish(manifest))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pipe.send((receiver.finish(manifest), time.process_time(), peak >> 10))
 
 
 def transfer(name: str, images: Path, trees: tuple[Tree, ...], target: Path, link: int) -> None:
@@ -182,7 +184,7 @@ def transfer(name: str, images: Path, trees: tuple[Tree, ...], target: Path, lin
     process.start()
     for _, other in pairs:
         other.close()
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     frames = SocketFrames([one for one, _ in pairs], link)
     manifest = StateSender(link or None).send(
         lambda: None, images, trees, frames, lambda done: None
@@ -190,7 +192,9 @@ def transfer(name: str, images: Path, trees: tuple[Tree, ...], target: Path, lin
     for one, _ in pairs:
         one.close()
     mine.send(manifest)
-    if mine.recv() != manifest.digest:
+    spent = time.process_time() - spent
+    digest, spent_there, peak = mine.recv()
+    if digest != manifest.digest:
         raise SystemExit(f"{name}: digests differ")
     took = time.monotonic() - started
     process.join()
@@ -198,7 +202,8 @@ def transfer(name: str, images: Path, trees: tuple[Tree, ...], target: Path, lin
     wire = manifest.wire_bytes
     print(
         f"{name:12} {raw / 1e6:8.0f} MB {wire / 1e6:8.1f} MB on the wire (1/{raw / wire:.2f}) "
-        f"{took:6.2f} s {raw / took / 1e6:6.0f} MB/s {manifest.chunks} frames"
+        f"{took:6.2f} s {raw / took / 1e6:6.0f} MB/s {manifest.chunks} frames, processor "
+        f"{spent:.2f} + {spent_there:.2f} s, receiver's peak {peak} MB"
     )
 
 

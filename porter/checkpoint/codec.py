@@ -33,16 +33,20 @@ _HARDLY = 0.97
 class Effort(IntEnum):
     """How hard to compress. What pays depends on who is the bottleneck, link or processor.
 
-    Memory of Redis full of JSON values, one core of a shared 2.25 GHz EPYC, 2 MiB chunks
-    (`python -m benchmarks.transfer`); zstd as Go's library does it by default, on the same bytes
-    as one stream, reaches 3.09 and 4.10:
+    Memory of two Redis servers full of JSON values (`words`: prose of invented words and random
+    tokens, `records`: orders with names and prices), 2 MiB chunks, one core of a shared 2.25 GHz
+    EPYC, all efforts taking turns on each chunk (`python -m benchmarks.transfer` repeats it):
 
-    | effort   | zstd                          | ratio, words | ratio, records | MB/s      |
-    |----------|-------------------------------|--------------|----------------|-----------|
-    | FAST     | level 1                       | 2.75         | 4.00           | 410 – 470 |
-    | STRONG   | level 3, tables fit the cache | 3.19         | 4.10           | 220 – 310 |
-    |          | (level 3 as it is)            | 3.17         | 4.05           | 200 – 300 |
-    | THOROUGH | level 7                       | 3.32         | 4.26           | 50 – 80   |
+    | effort   | zstd                          | words | records | MB/s per core |
+    |----------|-------------------------------|-------|---------|---------------|
+    | FAST     | level 1                       | 2.75  | 4.02    | 280 - 420     |
+    | STRONG   | level 3 with smaller tables   | 3.12  | 4.17    | 250           |
+    |          | level 3 as it is              | 3.14  | 4.11    | 245           |
+    | THOROUGH | level 7                       | 3.3   | 4.3     | 50 - 80       |
+
+    Go's zstd library by default, which Podman uses, reaches 3.09 and 4.09 in one stream over the
+    same bytes. Chunks of 1 MiB cost 1.5 % more bytes, chunks of 4 MiB save 0.7 % but cost
+    memory and leave a longer tail when the dump ends.
     """
 
     NONE = 0
@@ -106,7 +110,7 @@ def _compressor(effort: Effort) -> zstandard.ZstdCompressor:
         3,
         window_log=21,
         hash_log=17,
-        chain_log=17,
+        chain_log=16,
         min_match=6,
         strategy=zstandard.STRATEGY_DFAST,
     )
