@@ -18,11 +18,13 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport.virtual import BrokerState
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
 POLL = 0.05
 """Seconds between looks into the folder."""
+LONGEST_WAIT = 0.25
 SCHEME = "filesystem"
 ALIAS = "porter-files"
 TRANSPORT_ALIASES[ALIAS] = "porter.queues:Transport"
@@ -92,6 +94,16 @@ class Channel(filesystem.Channel):
 class Transport(filesystem.Transport):
     Channel = Channel
 
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        # Not shared in the process: another connection may be to another folder.
+        self.state = BrokerState()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+        """A worker that is told to end notices only between two calls."""
+        limit = LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT)
+        return super().drain_events(connection, timeout=limit)
+
 
 def broker(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
     """The broker URL for Celery and its transport options. Makes the embedded queue's folders."""
@@ -102,7 +114,7 @@ def broker(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
     messages, control = root / "messages", root / "control"
     for part in (root, messages, control):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"{ALIAS}://", {
+    return f"{ALIAS}://localhost/", {
         "data_folder_in": str(messages),
         "data_folder_out": str(messages),
         "control_folder": str(control),
