@@ -72,6 +72,7 @@ class Daemon:
         self._context = Context(
             settings, parts, self._journal, identity.credentials, changed=self._beat_now.set
         )
+        self._underlay = underlay
         self._facts = Facts(parts, underlay, lambda: self.peer_port)
         source, target = SourceSide(self._context), TargetSide(self._context)
         self._target = target
@@ -96,7 +97,7 @@ class Daemon:
         self._recovery.at_start()
         if known is not None:
             self._apply(codec.load(Network, known))
-        bind = "::" if ":" in self._facts.gather().underlay else "0.0.0.0"
+        bind = "::" if ":" in self._underlay else "0.0.0.0"
         self._server = PeerServer(self._context, self._target, bind, self._settings.peer_port)
         for name, body in (
             ("recover", self._finish_interrupted),
