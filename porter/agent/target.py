@@ -21,6 +21,7 @@ LOST = "tasks lost: "
 _RESTORE_ENDS_S = 60.0
 _SESSION_ENDS_S = 30.0
 _AT_GATE_S = 0.5
+_WAKE_AFTER_S = (0.01, 0.03)
 
 
 class Restore:
@@ -124,10 +125,21 @@ class TargetSide:
             gate = self._parts.gate(twin.images)
             if restore is not None or gate.waiting(_AT_GATE_S):
                 gate.open()
-        note = self._await_restore(restore) if restore is not None else self._revive(record)
+        if restore is not None:
+            self._wake_peers(restore, packets)
+            note = self._await_restore(restore)
+        else:
+            note = self._revive(record)
         if packets:
             self._parts.network.replay(packets)
         return note
+
+    def _wake_peers(self, restore: Restore, packets: Sequence[bytes]) -> None:
+        """The tasks run before the engine says so; a packet that comes too early is harmless."""
+        for pause in _WAKE_AFTER_S:
+            if not packets or restore.ended.wait(pause):
+                return
+            self._parts.network.replay(packets)
 
     def _await_restore(self, restore: Restore) -> str:
         if not restore.ended.wait(_RESTORE_ENDS_S):
