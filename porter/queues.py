@@ -99,8 +99,9 @@ class Transport(filesystem.Transport):
         # Not shared in the process: another connection may be to another folder.
         self.state = BrokerState()
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+    def drain_events(self, connection: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """A worker that is told to end notices only between two calls."""
+        timeout = kwargs.get("timeout")
         limit = LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT)
         return super().drain_events(connection, timeout=limit)
 

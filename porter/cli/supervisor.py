@@ -26,7 +26,7 @@ CHILDREN = ("web", "worker", "beat")
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 STEADY = 10.0
 """A child that lived so long starts again with the first, short pause."""
-GRACE = 8.0
+GRACE = 4.0
 """Seconds that children have to end before they are killed."""
 TICK = 0.1
 PR_SET_PDEATHSIG = 1

@@ -18,6 +18,13 @@ from porter.protocol.messages import Command, Kind, Progress, Result
 REDELIVER = 30.0
 """A fetched command of which nothing was heard for so many seconds is handed out again."""
 
+_PULSE = sa.select(
+    sa.select(sa.func.max(t.commands.c.seq)).scalar_subquery(),
+    sa.select(sa.func.max(t.events.c.id)).scalar_subquery(),
+    sa.select(t.settings.c.value).where(t.settings.c.key == rows.NETWORK_VERSION).scalar_subquery(),
+)
+"""One statement: it is asked twenty times a second."""
+
 
 class Desk:
     """Commands from the control plane's side. Every method is one transaction."""
@@ -150,6 +157,5 @@ class Desk:
     def pulse(self) -> tuple[int, int, int]:
         """Newest command, newest event, network version: any change is a reason to look."""
         with self._db.read() as c:
-            commands = c.execute(sa.select(sa.func.max(t.commands.c.seq))).scalar()
-            events = c.execute(sa.select(sa.func.max(t.events.c.id))).scalar()
-            return commands or 0, events or 0, rows.network_version(c)
+            commands, events, network = c.execute(_PULSE).one()
+            return commands or 0, events or 0, network
