@@ -19,6 +19,7 @@ from porter.runtimes.oci import Runc
 from porter.runtimes.podman_cli import Podman
 from porter.runtimes.podman_network import ensure_network
 from porter.runtimes.records import Records
+from porter.runtimes.remembered import recall, remember
 from porter.runtimes.settings import address_of
 from porter.runtimes.twin import Twins
 
@@ -40,6 +41,7 @@ class PodmanRuntime:
         podman: str = "podman",
         runc: str = "runc",
     ) -> None:
+        self._engine = podman
         self._podman = Podman(podman)
         self._runc = Runc(runc)
         self._facts: EngineFacts | None = None
@@ -72,16 +74,25 @@ class PodmanRuntime:
     # -- Runtime -----------------------------------------------------------------------------
 
     def facts(self) -> EngineFacts:
-        """Asked once; a changed engine needs a new agent."""
+        """Asked once and remembered until the host reboots or the engine is replaced.
+
+        `podman info` waits for every container's lock, and a restore holds one while its tasks
+        stand at the gate: an agent that starts again in that moment must not wait for them.
+        """
         if self._facts is None:
-            info = self._podman.ask("info", "--format", "json")
-            self._facts = EngineFacts(
-                name="podman",
-                version=str(info["version"]["Version"]),
-                oci_runtime=str(info["host"]["ociRuntime"]["name"]),
-                storage=Path(info["store"]["graphRoot"]),
-            )
+            self._facts = recall(self._engine) or self._ask_facts()
         return self._facts
+
+    def _ask_facts(self) -> EngineFacts:
+        info = self._podman.ask("info", "--format", "json")
+        facts = EngineFacts(
+            name="podman",
+            version=str(info["version"]["Version"]),
+            oci_runtime=str(info["host"]["ociRuntime"]["name"]),
+            storage=Path(info["store"]["graphRoot"]),
+        )
+        remember(facts, self._engine)
+        return facts
 
     def discover(self) -> list[FoundWorkload]:
         """Labelled containers. Twins are listed too, but not one in the middle of a restore."""

@@ -21,7 +21,7 @@ from porter.lab.fleet import Fleet, wait_until
 from tests.e2e.conftest import FAMILY, HOSTS, clean, network_is_unlocked, settle
 
 pytestmark = pytest.mark.e2e
-BALLAST = "import os; ballast = os.urandom(150_000_000)\n"
+BALLAST = "import os; ballast = os.urandom(40_000_000)\n"
 """Makes the transfer last long enough to die in the middle of it."""
 
 
