@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -39,7 +40,9 @@ def client(fleet: Fleet, address: str, folder: Path) -> Iterator[dict[str, Any]]
     for file in (stop, ready):
         file.unlink(missing_ok=True)
     argv = [sys.executable, str(PROBE), address, "6379", str(ready), str(stop)]
-    process = fleet.lab.popen("wan", argv, text=True)
+    process = fleet.lab.popen(
+        "wan", argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     report: dict[str, Any] = {}
     try:
         wait_until("the client's first answers", ready.exists)
@@ -56,7 +59,7 @@ def client(fleet: Fleet, address: str, folder: Path) -> Iterator[dict[str, Any]]
 
 def one_move(fleet: Fleet, how: str, address: str, here: str, there: str) -> dict[str, Any]:
     """One move by `porter` or `podman`; what the client saw, and the bytes on the wire."""
-    before = fleet.lab.bytes_sent(here)
+    before = peer.bytes_sent(fleet, here)
     with client(fleet, address, fleet.state) as seen:
         if how == "porter":
             receipt = fleet.migrate(NAME, there)
@@ -64,7 +67,7 @@ def one_move(fleet: Fleet, how: str, address: str, here: str, there: str) -> dic
                 raise SystemExit(f"Porter did not move it: {receipt}")
         else:
             peer.move(fleet, NAME, address, here, there)
-    wire = fleet.lab.bytes_sent(here) - before
+    wire = peer.bytes_sent(fleet, here) - before
     return {"how": how, "gap_ms": seen["worst_ms"], "wire_mb": wire / 1e6}
 
 
@@ -103,7 +106,8 @@ def main() -> None:
         fleet.up(HOSTS)
         command = ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "")
         address = fleet.run("onprem", NAME, *command)
-        fill = [sys.executable, str(LOAD), "fill", address, str(options.megabytes)]
+        size = str(options.megabytes * 1_000_000)
+        fill = [sys.executable, str(LOAD), "fill", address, "6379", "--bytes", size]
         fleet.lab.exec("wan", fill, timeout=600, check=True)
         zstd_mb = peer.archive_mb(fleet, NAME, "onprem", "zstd")
         rows: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 from porter.domain.errors import Permanent
@@ -9,6 +10,7 @@ from porter.lab.fleet import Fleet
 
 ARCHIVE = "/var/lib/containers/peer.tar"
 PORT = 9000
+MAC = '{{(index .NetworkSettings.Networks "porter").MacAddress}}'
 SEND = """
 import socket, sys
 peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -44,7 +46,7 @@ def copy(fleet: Fleet, here: str, there: str) -> None:
     """The archive over one plain TCP stream: no encryption, no copies in user space to send."""
     address = fleet.lab.address(there)
     receive = [sys.executable, "-c", RECEIVE, address, str(PORT), ARCHIVE]
-    receiver = fleet.lab.popen(there, receive, text=True)
+    receiver = fleet.lab.popen(there, receive, text=True, stdout=subprocess.PIPE)
     assert receiver.stdout is not None
     receiver.stdout.readline()
     send = [sys.executable, "-c", SEND, address, str(PORT), ARCHIVE]
@@ -56,33 +58,27 @@ def copy(fleet: Fleet, here: str, there: str) -> None:
 
 def move(fleet: Fleet, name: str, address: str, here: str, there: str) -> None:
     """Checkpoint, copy, restore, flip the address; then remove the stopped source."""
+    mac = fleet.podman(here, "inspect", "-f", MAC, name)
     _checkpoint(fleet, here, name, "none")
     copy(fleet, here, there)
-    fleet.lab.exec(here, flip_away(fleet, address, there), timeout=20, check=True)
+    _network(fleet, here, f"yield_to({address!r}, {fleet.lab.address(there)!r})")
     words = ("--tcp-established", "--import", ARCHIVE)
     fleet.podman(there, "container", "restore", *words, timeout=180)
-    fleet.lab.exec(there, flip_here(address), timeout=20, check=True)
+    _network(fleet, there, f"claim({address!r}, {mac!r})")
     fleet.podman(here, "rm", "-f", name)
     for host in (here, there):
         fleet.lab.exec(host, ["rm", "-f", ARCHIVE], timeout=20)
 
 
-def _network(host_address: str, call: str) -> list[str]:
-    code = f"from porter.network.linux import LinuxNetwork; n = LinuxNetwork({host_address!r}); "
-    return [sys.executable, "-c", code + call]
+def _network(fleet: Fleet, host: str, call: str) -> None:
+    """What the peer's user would do by hand with `ip` and `arping`, as fast as Porter does it."""
+    code = f"from porter.network.linux import LinuxNetwork as N; N({fleet.lab.address(host)!r})"
+    done = fleet.lab.exec(host, [sys.executable, "-c", f"{code}.{call}"], timeout=20)
+    if done.returncode:
+        raise Permanent(f"cannot flip the address on {host}: {done.stderr.strip()}")
 
 
-def flip_away(fleet: Fleet, address: str, there: str) -> list[str]:
-    """The command with which the old host lets go of the address."""
-    via = fleet.lab.address(there)
-    return ["ip", "route", "replace", f"{address}/32", "via", via]
-
-
-def flip_here(address: str) -> list[str]:
-    """The command with which the new host takes the address and tells its neighbours."""
-    return [
-        "sh",
-        "-c",
-        f"ip route del {address}/32 2>/dev/null; ip neigh replace proxy {address} dev eth0; "
-        f"arping -q -A -c 1 -I eth0 {address}",
-    ]
+def bytes_sent(fleet: Fleet, host: str) -> int:
+    """Bytes that left the host on its link, headers included."""
+    counter = ["cat", "/sys/class/net/eth0/statistics/tx_bytes"]
+    return int(fleet.lab.exec(host, counter, timeout=10, check=True).stdout)
