@@ -68,12 +68,20 @@ class CeleryQueue:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        connection = app.connection_for_write()
+        # Each broker's client has its own ideas of what an error is.
+        self._away = (
+            OperationalError,
+            OSError,
+            *connection.connection_errors,
+            *connection.channel_errors,
+        )
 
     def enqueue(self, migration_id: str) -> None:
         """A message that cannot be sent is only logged: the sweep sends it again."""
         try:
             self._app.send_task(ADVANCE, [migration_id], ignore_result=True)
-        except (OperationalError, OSError) as error:
+        except self._away as error:
             log.warning("cannot enqueue %s, the sweep will: %s", migration_id, error)
 
 

@@ -121,8 +121,8 @@ def postgresql() -> Iterator[str]:
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    port = free_port()
+def redis_server(port: int = 0) -> Iterator[str]:
+    port = port or free_port()
     with folder() as home:
         argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         with program([*argv, "--dir", home], home / "log"):
@@ -133,9 +133,9 @@ def redis_server() -> Iterator[str]:
 
 
 @contextmanager
-def rabbitmq() -> Iterator[str]:
+def rabbitmq(port: int = 0) -> Iterator[str]:
     """RabbitMQ with an Erlang port mapper of its own."""
-    port, distribution, mapper = free_port(), free_port(), free_port()
+    port, distribution, mapper = port or free_port(), free_port(), free_port()
     epmd = _newest("/usr/lib/erlang/erts-*/bin/epmd")
     with folder() as home, ExitStack() as running:
         (home / "enabled_plugins").write_text("[].\n")

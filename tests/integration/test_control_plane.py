@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from porter.pki import open_authority
 from tests.integration.agents import LiveAgent
-from tests.integration.services import free_port, program, wait_until
+from tests.integration.services import free_port, program, rabbitmq, redis_server, wait_until
 from tests.saga.simulation import SimHost
 
 pytestmark = pytest.mark.integration
@@ -161,6 +162,24 @@ def test_a_process_of_the_control_plane_dies_in_a_handover(
     assert receipt["state"] == "succeeded", receipt
     assert site.runners() == ["cloud"]
     assert receipt["downtime_ms"] == 120.0
+
+
+@pytest.mark.parametrize("broker", [redis_server, rabbitmq], ids=["redis", "rabbitmq"])
+def test_the_broker_dies_and_comes_back_empty(tmp_path: Path, broker: Any) -> None:
+    """Its messages were only hints: requests are accepted meanwhile and carried out afterwards."""
+    port = free_port()
+    with ExitStack() as running:
+        first = running.enter_context(ExitStack())
+        site = Site(tmp_path / "state", None, first.enter_context(broker(port)))
+        running.enter_context(program([*UP, "up"], tmp_path / "up.log", site.env))
+        site.connect()
+        running.callback(site.close)
+        assert site.ended(site.move("cloud"))["state"] == "succeeded"
+        first.close()
+        migration = site.move("onprem")
+        running.enter_context(broker(port))
+        assert site.ended(migration, 90)["state"] == "succeeded"
+        assert site.runners() == ["onprem"]
 
 
 def test_the_supervisor_dies_and_everything_with_it(tmp_path: Path) -> None:
