@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from porter.domain.container import Link
 from porter.domain.errors import Permanent
@@ -27,7 +28,8 @@ MTU = 1400
 """Below any underlay's, with room for a tunnel: a connection's segment size never changes."""
 
 EnsureNetwork = Callable[[str, str, str], None]
-"""Makes the container engine use the bridge: called with subnet, this host's range, bridge."""
+"""Makes the container engine use the bridge: called with subnet, bridge and, between them, the
+addresses it may give to new containers, as a prefix or as `first-last`."""
 
 
 class LinuxNetwork:
@@ -50,7 +52,7 @@ class LinuxNetwork:
             self._switches(port.name)
             kernel.connect_subnet(route, network.subnet, bridge, self._underlay)
         if self._ensure_network is not None:
-            self._ensure_network(network.subnet, network.range, BRIDGE)
+            self._ensure_network(network.subnet, free_range(network), BRIDGE)
         fabric = {port.network, *(one.via for one in network.routes)}
         nft(rules(network.subnet, fabric), "set up the workload network's packet filter")
         with kernel.netlink("set the routes to other hosts") as route:
@@ -171,6 +173,27 @@ class LinuxNetwork:
     def unlock(self, netns: str) -> None:
         """Remove what a dead CRIU left in the namespace."""
         unlock(netns)
+
+
+def free_range(network: Network) -> str:
+    """The part of the host's range from which new containers may get addresses.
+
+    Workloads that were born here and now live elsewhere keep theirs. An engine forgets what it
+    has given away when the host boots, and cannot be told single exceptions: it gets the longest
+    stretch without any.
+    """
+    own = ipaddress.IPv4Network(network.range)
+    places = (ipaddress.IPv4Network(one.prefix) for one in network.routes)
+    taken = sorted(
+        int(one.network_address) for one in places if one.prefixlen == 32 and one.subnet_of(own)
+    )
+    if not taken:
+        return network.range
+    first, last = int(own.network_address) + 1, int(own.broadcast_address) - 1
+    edges = [first - 1, *taken, last + 1]
+    gaps = [(low + 1, high - 1) for low, high in pairwise(edges)]
+    low, high = max(gaps, key=lambda gap: gap[1] - gap[0])
+    return f"{ipaddress.IPv4Address(low)}-{ipaddress.IPv4Address(high)}"
 
 
 def _planned_via(plan: dict[str, str], prefix: str) -> str:

@@ -97,6 +97,13 @@ def shm_directory(info: dict[str, Any]) -> Path | None:
     return place if is_mounted(place) else None
 
 
+def has_shm(info: dict[str, Any]) -> bool:
+    """Whether the engine keeps the container's /dev/shm, by the OCI configuration it wrote."""
+    config = json.loads(Path(info["OCIConfigPath"]).read_text())
+    place = str(Path(info["StaticDir"]) / "shm")
+    return any(one.get("source") == place for one in config.get("mounts") or [])
+
+
 def upper_directory(info: dict[str, Any]) -> Path:
     data = (info.get("GraphDriver") or {}).get("Data") or {}
     if "UpperDir" not in data:

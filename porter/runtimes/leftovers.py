@@ -11,6 +11,7 @@ from porter.domain.errors import Permanent
 
 _MNT_DETACH = 2
 _MS_BIND = 4096
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,6 +37,17 @@ def bind(source: Path, place: Path) -> None:
     if _libc.mount(os.fsencode(source), os.fsencode(place), None, _MS_BIND, None) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise Permanent(f"cannot mount {source} on {place}: {reason}")
+
+
+def mount_shm(place: Path, size: int) -> None:
+    """Mount the tmpfs of a container's /dev/shm as Podman would, unless it is there already."""
+    if is_mounted(place):
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    flags, options = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=1777,size={size}"
+    if _libc.mount(b"shm", os.fsencode(place), b"tmpfs", flags, options.encode()) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise Permanent(f"cannot mount {place}: {reason}")
 
 
 def unmount(place: Path) -> None:

@@ -17,10 +17,16 @@ NETWORKS = Path("/etc/containers/networks")
 
 
 def network_file(name: str, subnet: str, hosts: str, bridge: str, mtu: int) -> dict[str, Any]:
-    """A bridge network with our bridge; new containers get addresses within `hosts`."""
-    whole, own = ipaddress.ip_network(subnet), ipaddress.ip_network(hosts)
+    """A bridge network with our bridge; new containers get addresses within `hosts`, which is a
+    prefix or `first-last`."""
+    whole = ipaddress.IPv4Network(subnet)
     gateway = whole.network_address + 1
-    first, last = own.network_address + 1, own.broadcast_address - 1
+    low, dash, high = hosts.partition("-")
+    if dash:
+        first, last = ipaddress.IPv4Address(low), ipaddress.IPv4Address(high)
+    else:
+        own = ipaddress.IPv4Network(hosts)
+        first, last = own.network_address + 1, own.broadcast_address - 1
     if first == gateway:
         first += 1
     return {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from porter.runtimes.images import PodmanImages
 from porter.runtimes.inspect import (
     LOG_TREE,
     Inspector,
+    has_shm,
     log_file,
     log_tree,
     upper_directory,
@@ -31,6 +31,7 @@ from porter.runtimes.leftovers import (
     clear_leftovers,
     empty_tree,
     mount_points,
+    mount_shm,
     remove_tree,
     unmount,
 )
@@ -41,9 +42,6 @@ from porter.runtimes.processes import alive, end, engine_processes, name_of
 from porter.runtimes.records import Record, Records
 from porter.runtimes.recreate import replay
 from porter.runtimes.settings import differences, settings
-
-_SHM_TAR = "devshm-checkpoint.tar"
-"""Where Podman's restore looks for the contents of /dev/shm."""
 
 
 class Twins:
@@ -177,8 +175,10 @@ class Twins:
         for mount in info.get("Mounts") or []:
             if mount.get("Name") in record.volumes:
                 trees[f"volume:{mount['Name']}"] = Path(mount["Source"])
-        trees["shm"] = Path(record.images).parent / "shm"
-        trees["shm"].mkdir(exist_ok=True)
+        if has_shm(info):
+            # Podman uses what is mounted there already: nothing has to be copied at the restore.
+            trees["shm"] = Path(info["StaticDir"]) / "shm"
+            mount_shm(trees["shm"], int(info["HostConfig"]["ShmSize"]))
         if log_file(info) is not None:
             trees[LOG_TREE] = log_tree(info)
             trees[LOG_TREE].mkdir(exist_ok=True)
@@ -255,13 +255,8 @@ class Twins:
             raise_loopback(self._runc.pid(twin.container))
 
     def _place(self, record: Record, trees: dict[str, Path]) -> None:
-        """Put /dev/shm and the log where Podman takes them from."""
-        archive = Path(record.home) / _SHM_TAR
-        archive.unlink(missing_ok=True)
-        shm, log = trees.get("shm"), trees.get(LOG_TREE)
-        if shm is not None and any(shm.iterdir()):
-            with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as out:
-                out.add(shm, arcname=".", recursive=True)
+        """Put the log where the engine goes on writing it."""
+        log = trees.get(LOG_TREE)
         if record.log and log is not None and (log / "ctr.log").exists():
             os.replace(log / "ctr.log", record.log)
 
@@ -327,7 +322,7 @@ class Twins:
 
     def delete(self, container: str) -> None:
         """Remove a container whose tasks are dead, with the mounts made for it."""
-        unmount(self._inspector.storage / "overlay-containers" / container / "userdata/checkpoint")
+        unmount(self._inspector.storage / "overlay-containers" / container / "userdata")
         try:
             self._podman.run("rm", "-f", "-t", "0", container)
         except NotFound:
@@ -346,7 +341,7 @@ class Twins:
             return
         home = Path(record.home)
         unmount(home / "checkpoint")
-        for name in (_SHM_TAR, "restore.log", "stats-restore"):
+        for name in ("restore.log", "stats-restore"):
             (home / name).unlink(missing_ok=True)
         shutil.rmtree(home / "porter-log", ignore_errors=True)  # may be missing, holds no mounts
         if (home / "checkpoint").is_dir():

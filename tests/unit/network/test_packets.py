@@ -9,7 +9,9 @@ import struct
 import pytest
 
 from porter.network.firewall import rules
+from porter.network.linux import free_range
 from porter.network.packets import arp, checksum, fit, flow_of
+from porter.protocol.messages import Network, Route
 
 TCP, UDP, ICMP = 6, 17, 1
 
@@ -78,3 +80,18 @@ def test_an_announcement_is_gratuitous() -> None:
 def test_the_filter_names_every_network_of_the_fabric() -> None:
     text = rules("10.77.0.0/16", ["10.99.0.0/24", "10.99.0.3"])
     assert "elements = { 10.77.0.0/16, 10.99.0.0/24, 10.99.0.3 }" in text
+
+
+@pytest.mark.parametrize(
+    ("away", "free"),
+    [
+        ([], "10.77.1.0/24"),
+        (["10.77.2.9/32", "10.77.2.0/24"], "10.77.1.0/24"),
+        (["10.77.1.1/32"], "10.77.1.2-10.77.1.254"),
+        (["10.77.1.1/32", "10.77.1.200/32", "10.77.1.3/32"], "10.77.1.4-10.77.1.199"),
+        (["10.77.1.254/32"], "10.77.1.1-10.77.1.253"),
+    ],
+)
+def test_addresses_of_workloads_that_left_are_not_given_again(away: list[str], free: str) -> None:
+    routes = tuple(Route(prefix, "10.99.0.3") for prefix in away)
+    assert free_range(Network(1, "10.77.0.0/16", "10.77.1.0/24", routes)) == free

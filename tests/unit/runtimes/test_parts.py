@@ -149,6 +149,8 @@ def test_the_networks_file_keeps_to_the_hosts_range() -> None:
     assert made["subnets"][0]["lease_range"] == {"start_ip": "10.77.0.2", "end_ip": "10.77.0.254"}
     made = network_file("porter", "10.77.0.0/16", "10.77.3.0/24", "porter0", 1400)
     assert made["subnets"][0]["lease_range"] == {"start_ip": "10.77.3.1", "end_ip": "10.77.3.254"}
+    made = network_file("porter", "10.77.0.0/16", "10.77.3.9-10.77.3.200", "porter0", 1400)
+    assert made["subnets"][0]["lease_range"] == {"start_ip": "10.77.3.9", "end_ip": "10.77.3.200"}
 
 
 INFO: dict[str, Any] = {
