@@ -37,15 +37,24 @@ def celery_app(settings: Settings) -> Celery:
     app.conf.update(
         broker_transport_options=options,
         broker_connection_retry_on_startup=True,
-        # A publisher must not hang on a broker that is away: the sweep repeats what is lost.
-        task_publish_retry=False,
+        # Once more over a fresh connection, as a pooled one may be dead; but nobody hangs on a
+        # broker that is away: the sweep repeats what is lost.
+        task_publish_retry=True,
+        task_publish_retry_policy={
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        },
         broker_connection_timeout=4,
+        broker_connection_max_retries=None,
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         task_default_queue="porter",

@@ -126,17 +126,43 @@ class SimHost:
     missing: tuple[str, ...] = ("sha256:b",)
     seen: list[str] = field(default_factory=list)
     """Every command that arrived, with repetitions."""
+    slow: int = 0
+    """So many ticks pass between the freeze and the rest of the next handover."""
+    under_way: dict[str, list[Any]] = field(default_factory=dict)
+    """Command -> [the command, ticks left]; lost when the agent dies."""
     hook: Callable[[str], None] | None = None
     """Called at every point of a handover that this host is the source of."""
 
     def restart(self) -> None:
         self.alive = True
+        self.under_way.clear()
 
     def handle(self, command: Command) -> Result | None:
         """The command's result, None if the agent died over it."""
         self.seen.append(command.id)
         if command.id in self.done:
             return self.done[command.id]
+        if command.kind is Kind.HANDOVER and self.slow:
+            order = codec.load(Handover, command.payload)
+            self.workload_of[order.migration] = order.workload
+            self._source(order.migration, SourceEvent.FREEZE)
+            self.under_way.setdefault(command.id, [command, self.slow])
+            return None
+        return self._finish(command)
+
+    def late(self) -> list[tuple[Command, Result]]:
+        """Handovers that end now. Called every tick."""
+        ended = []
+        for command_id, entry in list(self.under_way.items()):
+            entry[1] -= 1
+            if entry[1] <= 0 and self.alive:
+                del self.under_way[command_id]
+                result = self._finish(entry[0])
+                if result is not None:
+                    ended.append((entry[0], result))
+        return ended
+
+    def _finish(self, command: Command) -> Result | None:
         try:
             result = Result(output=codec.dump(self._run(command)))
         except Crash:

@@ -105,6 +105,40 @@ def test_the_source_dies_after_the_pivot_and_the_move_goes_on(
     assert world.receipt(migration)["downtime_ms"] == 120.0
 
 
+@pytest.mark.parametrize("silent", ["source", "target", "both"])
+def test_busy_hosts_that_are_silent_for_a_while_are_left_to_it(
+    world: World, source: SimHost, target: SimHost, silent: str
+) -> None:
+    """A long transfer on starved machines: heartbeats fail, the handover itself goes well."""
+    source.slow = 90
+    migration = world.move("shop", "cloud")
+    world.until(lambda: bool(source.under_way))
+    ids = {"source": {source.id}, "target": {target.id}, "both": {source.id, target.id}}[silent]
+    world.cut_off.update(ids)
+    for _ in range(48):
+        world.tick()
+    world.cut_off.clear()
+    assert source.sources[migration] is Source.FROZEN
+    story = world.run(migration)
+    assert story.migration.state is SUCCEEDED, story.migration.reason
+    one_runs(world, SUCCEEDED)
+
+
+def test_a_target_that_dies_in_a_long_transfer(
+    world: World, source: SimHost, target: SimHost
+) -> None:
+    """The source does not notice: broken off from here, and the workload runs on."""
+    source.slow = 10_000
+    migration = world.move("shop", "cloud")
+    world.until(lambda: bool(source.under_way))
+    world.kill(target)
+    world.until(lambda: world.runners("shop") == ["onprem"])
+    source.under_way.clear()
+    world.until(lambda: world.moves.story(migration).migration.state is MigrationState.UNDOING)
+    world.revive(target)
+    assert world.run(migration).migration.state is ROLLED_BACK
+
+
 @pytest.mark.parametrize("step", ["preflight", "reserve", "handover", "rewire", "settle"])
 @pytest.mark.parametrize("victim", ["source", "target"])
 def test_a_host_is_away_from_a_step_on(

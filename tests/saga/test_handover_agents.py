@@ -6,13 +6,18 @@ runs, with all its memory, and never did two.
 
 from __future__ import annotations
 
+import os
+import random
+
 import pytest
 
-from porter.domain.errors import Permanent, Transient
+from porter.domain.errors import Permanent, PorterError, Transient
 from porter.domain.handover import Source, Target
 from porter.migrate.reconcile import Verdict
+from porter.protocol.messages import Kind, Resolve
 from tests.unit.agent.breaks import Breaks
 from tests.unit.agent.conftest import pair as pair
+from tests.unit.agent.fakes import Crashed
 from tests.unit.agent.nodes import Node, Pair
 
 WRITES = range(1, 8)
@@ -20,9 +25,11 @@ WRITES = range(1, 8)
 
 def _end(pair: Pair) -> str:
     """Everything is up again; where does the workload run?"""
+    for node in (pair.a, pair.b):
+        node.context.live.wait_all(5)  # what is still at work may die of what was planned
+        node.journal.die_at = 0
     pair.revive()
     for node in (pair.a, pair.b):
-        node.journal.die_at = 0
         node.recovery.finish_interrupted()
     verdict = pair.reconcile()
     where = pair.assert_one_runs()
@@ -162,3 +169,45 @@ def test_effects_that_fail_are_done_later(pair: Pair) -> None:
 def _record(node: Node) -> str:
     record = node.journal._row("SELECT state FROM handovers WHERE migration = 'm1'")
     return str(record[0]) if record else ""
+
+
+@pytest.mark.parametrize("seed", range(1000 if os.environ.get("PORTER_LONG") else 40))
+def test_everything_goes_wrong_at_random(pair: Pair, seed: int) -> None:
+    """Deaths, cuts, restarts and stray decisions in one move, in any order."""
+    dice = random.Random(seed)
+    order = pair.prepare()
+    for node in (pair.a, pair.b):
+        if dice.random() < 0.5:
+            _die(node, dice.randint(1, 6), dice.random() < 0.5)
+    with Breaks(dice.randint(1, 40), dice.random() < 0.5).installed():
+        pair.hand_over(order)
+    for _ in range(dice.randint(0, 4)):
+        pair.revive()
+        _stray(pair, dice)
+    _end(pair)
+
+
+def _stray(pair: Pair, dice: random.Random) -> None:
+    """Something that may happen at any time and must do no harm."""
+    node = dice.choice((pair.a, pair.b))
+    node.journal.die_at = 0
+    what = dice.choice(("restart", "tend", "resolve", "abort", "refuse", "die while tending"))
+    try:
+        if what == "restart":
+            node.restart()
+        elif what == "tend":
+            node.recovery.tend()
+        elif what == "resolve":
+            a, b = pair.a.state(), pair.b.state()
+            if a is not None and b is not None:
+                peer = b if node is pair.a else a
+                node.state(Kind.RESOLVE, Resolve("m1", peer.state))
+        elif what == "abort":
+            pair.a.state(Kind.ABORT)
+        elif what == "refuse":
+            pair.b.state(Kind.REFUSE)
+        else:
+            _die(node, dice.randint(1, 2), dice.random() < 0.5)
+            node.recovery.tend()
+    except (PorterError, Crashed):
+        pass  # refused, or dead: both are among what may happen

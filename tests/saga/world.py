@@ -19,6 +19,7 @@ from porter.db.rows import new_id
 from porter.domain.migration import Mode
 from porter.migrate.engine import Engine
 from porter.migrate.plan import STEPS, plan, plan_hash
+from porter.protocol.messages import Command, Result
 from tests.saga.simulation import SimHost, facts
 
 TICK = 0.5
@@ -159,12 +160,16 @@ class World:
             if not host.alive:
                 return
             result = host.handle(command)
-            if result is None:
-                return
-            for _ in range(2 if self.rng.random() < self.double else 1):
-                migration = self.desk.finish(host.id, command.id, result, self.now)
-                if migration is not None:
-                    self.enqueue(migration)
+            if result is not None:
+                self._report(host, command, result)
+        for command, result in host.late():
+            self._report(host, command, result)
+
+    def _report(self, host: SimHost, command: Command, result: Result) -> None:
+        for _ in range(2 if self.rng.random() < self.double else 1):
+            migration = self.desk.finish(host.id, command.id, result, self.now)
+            if migration is not None:
+                self.enqueue(migration)
 
     def run(self, migration: str, seconds: float = 120.0) -> Story:
         """Until the migration has ended; its story."""

@@ -13,7 +13,17 @@ from porter.domain.errors import NotFound, PorterError
 from porter.domain.handover import Source, Target
 from porter.domain.migration import StepKind
 from porter.migrate.reconcile import Move, Verdict, next_move
-from porter.migrate.step import CANCELLED, POLL, Context, Done, Failed, Outcome, Retry, Wait
+from porter.migrate.step import (
+    CANCELLED,
+    GIVE_UP,
+    POLL,
+    Context,
+    Done,
+    Failed,
+    Outcome,
+    Retry,
+    Wait,
+)
 from porter.protocol import codec
 from porter.protocol.messages import (
     Handover,
@@ -25,7 +35,9 @@ from porter.protocol.messages import (
     Resolve,
 )
 
-DECIDED = (Source.HANDED_OVER, Source.GONE)
+BUSY_PATIENCE = 30.0
+"""While the source is at work it notices a dead target by itself; a host may be silent for so long
+because it is busy before a handover that is under way is broken off from here."""
 
 
 class HandoverStep:
@@ -79,11 +91,13 @@ class HandoverStep:
     def _under_way(self, context: Context) -> Outcome:
         """The source is at it. Look closer only when something is wrong."""
         if "round" in context.memory:
-            return self._reconcile(context, str(context.memory.get("why", "")), None)
-        silent = [h for h in (context.source, context.target) if not context.alive(h)]
+            why = str(context.memory.get("why", ""))
+            return self._reconcile(context, why, None, under_way=True)
+        hosts = (context.source, context.target)
+        silent = [host for host in hosts if host.silent(context.now) > GIVE_UP]
         if silent:
             why = f"host {silent[0].name} went away during the handover"
-            return self._reconcile(context, why, None)
+            return self._reconcile(context, why, None, under_way=True)
         if context.desk.sends:
             return Wait()
         if context.cancelled:
@@ -123,7 +137,10 @@ class HandoverStep:
 
     # -- in doubt ---------------------------------------------------------------------------
 
-    def _reconcile(self, context: Context, why: str, report: HandoverReport | None) -> Outcome:
+    def _reconcile(
+        self, context: Context, why: str, report: HandoverReport | None, under_way: bool = False
+    ) -> Outcome:
+        """Ask both sides and bring them to rest. `under_way`: the source may still be at it."""
         memory = context.memory
         if "round" not in memory:
             memory["round"] = 1
@@ -143,6 +160,9 @@ class HandoverStep:
         if target is not None:
             memory["target"] = target.state
         heard = None if target is None else Target(target.state)
+        busy = under_way and context.target.silent(context.now) < BUSY_PATIENCE
+        if busy and not context.cancelled:
+            return self._next_round(context, Wait(str(memory["why"])))
         return self._decide(context, Source(source.state), heard, source.note, report)
 
     def _hear(self, context: Context, host: HostRecord, role: str) -> HandoverState | None:
