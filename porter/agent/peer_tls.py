@@ -48,6 +48,7 @@ def handshake(context: ssl.SSLContext, raw: socket.socket, to: str | None = None
     Takes the socket over: it is closed on failure, too. The handshake is explicit because
     `wrap_socket` leaves it out, silently, if the other side has gone away already.
     """
+    raw.getpeername()  # fails if the other side is gone; `wrap_socket` would lose the descriptor
     sock = context.wrap_socket(
         *(raw, to is None), do_handshake_on_connect=False, server_hostname=to
     )
