@@ -49,8 +49,9 @@ def handshake(context: ssl.SSLContext, raw: socket.socket, to: str | None = None
     `wrap_socket` leaves it out, silently, if the other side has gone away already.
     """
     raw.getpeername()  # fails if the other side is gone; `wrap_socket` would lose the descriptor
+    server = to is None
     sock = context.wrap_socket(
-        *(raw, to is None), do_handshake_on_connect=False, server_hostname=to
+        raw, server_side=server, do_handshake_on_connect=False, server_hostname=to
     )
     try:
         sock.do_handshake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,31 @@ def test_results_survive_outages_and_restarts(machine: Machine) -> None:
     if "c1" not in control.results:  # it was stopped before it had begun: delivered again
         control.commands.append(_command("c1", Kind.INSPECT, Inspect(WORKLOAD)))
     control.wait_for(lambda: "c1" in control.results)
+
+
+@pytest.mark.parametrize("takes", [0.3, 60.0])
+def test_stopping_lets_a_handover_end_or_breaks_it_off(machine: Machine, takes: float) -> None:
+    assert machine.daemon is not None
+    live = machine.daemon._context.live
+    reasons: list[str] = []
+    begun, broken_off = threading.Event(), threading.Event()
+
+    def cancel(why: str) -> None:
+        reasons.append(why)
+        broken_off.set()
+
+    def hand_over() -> None:
+        with live.activity("m1", cancel):
+            begun.set()
+            broken_off.wait(takes)
+
+    thread = threading.Thread(target=hand_over)
+    thread.start()
+    begun.wait(5)
+    machine.stop()
+    thread.join(0)
+    assert not thread.is_alive()
+    assert reasons == ([] if takes < 1 else ["the agent is being stopped"])
 
 
 def test_a_bug_in_an_operation_is_an_answer(machine: Machine) -> None:
