@@ -37,6 +37,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _log_to_stderr() -> None:
+    # Database, queue and logs hold what moves are authorised by.
+    os.umask(0o077)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -95,6 +97,7 @@ def _prepare(settings: Settings) -> None:
     """All that can fail for a reason a person should read: directories, schema, keys."""
     from porter.wiring import api_token, authority, control_plane
 
+    os.umask(0o077)
     settings.state.mkdir(parents=True, exist_ok=True)
     control = control_plane(settings)
     try:

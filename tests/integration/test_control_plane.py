@@ -233,7 +233,7 @@ def test_up_detached_status_twice_and_down(tmp_path: Path) -> None:
         assert state["health"]["status"] == "ok"
         pids = [*state["processes"].values(), state["pid"]]
         assert all(map(runs, pids))
-        for secret in ("api-token", "ca-key.pem"):
+        for secret in ("api-token", "ca-key.pem", "porter.sqlite3"):
             assert (site.state / secret).stat().st_mode & 0o777 == 0o600
     finally:
         done = porter(site, "down")
