@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -72,6 +73,10 @@ def effort_for(link_bytes_per_second: int | None) -> Effort:
     return Effort.NONE
 
 
+_WAITS = {Effort.NONE: 2, Effort.FAST: 2, Effort.STRONG: 8}
+"""How many times longer than compression the link must take before the next effort pays."""
+
+
 class Pace:
     """Compresses harder while everything waits for the link, but never less than at first.
 
@@ -93,11 +98,45 @@ class Pace:
             self._sending += sending
             if self._packing + self._sending < self._LOOK_S:
                 return
-            if self._sending > 2 * self._packing and self.effort < Effort.THOROUGH:
+            if self._sending > _WAITS.get(self.effort, math.inf) * self._packing:
                 self.effort = Effort(self.effort + 1)
             elif self._packing > 2 * self._sending and self.effort > self._first:
                 self.effort = Effort(self.effort - 1)
             self._packing = self._sending = 0.0
+
+
+class Trial:
+    """Finds out whether the light effort makes this transfer's data as small as the strong one.
+
+    On much data that is text it does (orders in the table of `Effort`), at half the cost; on other
+    data it is an eighth larger. A slice of every few chunks is compressed both ways. Thread-safe.
+    """
+
+    _EVERY = 8
+    _SLICE = 256 << 10
+    _AS_SMALL = 1.003
+
+    def __init__(self) -> None:
+        self._chunks = self._fast = self._strong = 0
+        self._lock = threading.Lock()
+
+    def choose(self, view: memoryview, effort: Effort) -> Effort:
+        """The effort for a chunk that would be compressed with `effort`."""
+        if effort is not Effort.STRONG:
+            return effort
+        with self._lock:
+            self._chunks += 1
+            tries = self._chunks % self._EVERY == 1
+        if tries and len(view) >= self._SLICE:
+            middle = (len(view) - self._SLICE) // 2
+            piece = view[middle : middle + self._SLICE]
+            fast, strong = (len(_compress(piece, one)) for one in (Effort.FAST, Effort.STRONG))
+            with self._lock:
+                self._fast += fast
+                self._strong += strong
+        with self._lock:
+            as_small = 0 < self._fast <= self._AS_SMALL * self._strong
+        return Effort.FAST if as_small else Effort.STRONG
 
 
 _LEVELS = {Effort.FAST: 1, Effort.THOROUGH: 7}
@@ -128,6 +167,13 @@ class _Contexts(threading.local):
 _contexts = _Contexts()
 
 
+def _compress(data: memoryview | bytes, effort: Effort) -> bytes:
+    compressor = _contexts.compressors.get(effort)
+    if compressor is None:
+        compressor = _contexts.compressors[effort] = _compressor(effort)
+    return compressor.compress(data)
+
+
 def pack(buffer: bytearray, length: int, effort: Effort) -> tuple[str, bytes]:
     """Codec and payload for the first `length` bytes of `buffer`. The payload is a copy."""
     if all_zero(buffer, length):
@@ -135,10 +181,7 @@ def pack(buffer: bytearray, length: int, effort: Effort) -> tuple[str, bytes]:
     with memoryview(buffer) as whole, whole[:length] as view:
         if effort is Effort.NONE or not _compressible(view):
             return NONE, bytes(view)
-        compressor = _contexts.compressors.get(effort)
-        if compressor is None:
-            compressor = _contexts.compressors[effort] = _compressor(effort)
-        packed = compressor.compress(view)
+        packed = _compress(view, effort)
         return (ZSTD, packed) if len(packed) < length else (NONE, bytes(view))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from porter.checkpoint.base import IMAGES, Frames, Manifest
-from porter.checkpoint.codec import CHUNK, Digest, Effort, Pace, hash_of, pack
+from porter.checkpoint.codec import CHUNK, Digest, Effort, Pace, Trial, hash_of, pack
 from porter.checkpoint.trees import Extent, Node, pack_nodes
 from porter.domain.errors import Transient
 
@@ -76,6 +76,7 @@ class Pool:
         self._frames = frames
         self._progress = progress
         self._pace = Pace(effort)
+        self._trial = Trial()
         self._digest = Digest()
         self._lock = threading.Lock()
         self._raw = {True: 0, False: 0}
@@ -150,7 +151,8 @@ class Pool:
         started = time.monotonic()
         with memoryview(buffer) as whole, whole[:length] as view:
             header |= {"raw": length, "hash": hash_of(view)}
-        header["codec"], payload = pack(buffer, length, self._pace.effort)
+            effort = self._trial.choose(view, self._pace.effort)
+        header["codec"], payload = pack(buffer, length, effort)
         packed = time.monotonic()
         self._frames.send(header, payload)
         self._pace.note(packed - started, time.monotonic() - packed)
