@@ -8,6 +8,6 @@ COPY porter ./porter
 COPY migrations ./migrations
 RUN pip install --no-cache-dir --no-deps -e . && useradd --system --create-home porter
 USER porter
-EXPOSE 8300 8301
+EXPOSE 8460 8461
 ENTRYPOINT ["porter"]
 CMD ["web"]

@@ -28,11 +28,12 @@ def list_hosts(app: App) -> None:
 @host.command()
 @click.option("--name", help="Only a host of this name may use it.")
 @click.option("--site", "site_name", help="Only a host of this site may use it.")
+@click.option("--ttl", type=click.FloatRange(min=0), help="Good for so many seconds; an hour.")
 @click.pass_obj
-def token(app: App, name: str | None, site_name: str | None) -> None:
+def token(app: App, name: str | None, site_name: str | None, ttl: float | None) -> None:
     """Make a one-time token with which a new host's agent joins."""
-    wanted = {"name": name, "site": site_name}
-    made = app.api.join_token({key: value for key, value in wanted.items() if value})
+    wanted = {"name": name or None, "site": site_name or None, "ttl": ttl}
+    made = app.api.join_token({key: value for key, value in wanted.items() if value is not None})
     if app.json:
         app.show(made, None)
         return
