@@ -14,7 +14,7 @@ from porter.agent.image_transfer import ship_image
 from porter.agent.journal import Record
 from porter.agent.ledger import SOURCE, TARGET
 from porter.agent.source import SourceSide
-from porter.agent.target import TargetSide, parse
+from porter.agent.target import LOST, TargetSide, parse
 from porter.domain.errors import Conflict, NotFound, Transient
 from porter.domain.handover import Source, Target
 from porter.domain.workload import WorkloadSpec
@@ -172,7 +172,7 @@ class Operations:
 
 
 def _state(record: Record) -> HandoverState:
-    return HandoverState(record.role, record.state, record.note)
+    return HandoverState(record.role, record.state, record.note, lost=record.note.startswith(LOST))
 
 
 def _small(spec: WorkloadSpec | None) -> WorkloadSpec | None:

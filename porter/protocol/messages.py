@@ -203,6 +203,9 @@ class HandoverState:
     role: str
     state: str
     note: str = ""
+    lost: bool = False
+    """Target: it owns the workload, but the restored tasks ended before it was known to run them.
+    The source must not let go of its frozen copy; a person decides."""
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,9 @@ class SimHost:
     hook: Callable[[str], None] | None = None
     """Called at every point of a handover that this host is the source of."""
 
+    lost: str = ""
+    """As a target: why the tasks it took over ended at once."""
+
     def restart(self) -> None:
         self.alive = True
         self.under_way.clear()
@@ -301,7 +304,7 @@ class SimHost:
         if migration in self.sources and role != "target":
             return HandoverState("source", self.sources[migration])
         if migration in self.targets:
-            return HandoverState("target", self.targets[migration])
+            return HandoverState("target", self.targets[migration], self.lost, bool(self.lost))
         raise NotFound(f"cannot find a handover of {migration}")
 
     def _resolve(self, asked: Resolve) -> HandoverState:

@@ -271,3 +271,27 @@ def test_every_pair_of_states_comes_to_rest(
     }
     assert story.migration.state is (SUCCEEDED if (left, right) in forward else ROLLED_BACK)
     assert len(world.runners("shop")) == 1
+
+
+def test_a_target_that_lost_what_it_took_over_never_makes_the_source_let_go(
+    world: World, source: SimHost, target: SimHost
+) -> None:
+    world.watch.clear()
+
+    def leave_behind(_point: str) -> None:
+        source.hook = None
+        source._be_source(migration, Source.HANDED_OVER)
+        target.targets[migration] = Target.RUNNING
+        target.lost = "tasks lost: CRIU was killed"
+        raise Permanent("cannot say how far it came")
+
+    source.hook = leave_behind
+    migration = world.move("shop", "cloud")
+    world.until(lambda: "holds it frozen" in world.moves.story(migration).migration.reason)
+    for _ in range(20):
+        world.tick()
+    held = world.moves.story(migration).migration
+    assert held.state is MigrationState.HELD
+    assert "CRIU was killed" in held.reason
+    assert source.sources[migration] is Source.HANDED_OVER
+    assert not source.settled

@@ -150,6 +150,8 @@ class HandoverStep:
             return self._pause(context, memory["not_before"] - context.now)
         source = self._hear(context, context.source, "source")
         target = self._hear(context, context.target, "target")
+        if target is not None and target.lost and (source is None or source.state != Source.GONE):
+            return self._next_round(context, self._lost(context, target.note))
         if target is not None and target.state == Target.RUNNING and source is None:
             return self._target_runs(context, report)
         if source is None:
@@ -278,6 +280,15 @@ class HandoverStep:
         return Wait(
             f"cannot reconcile the handover: {said}{more}; look at both hosts: one of them has "
             "lost its record",
+            held=True,
+        )
+
+    def _lost(self, context: Context, note: str) -> Wait:
+        """Telling the source that the target runs it would make it destroy the only good copy."""
+        return Wait(
+            f"cannot finish the handover: {context.target.name} took over and lost it ({note}); "
+            f"{context.source.name} holds it frozen, whole as it was handed over; "
+            "look at both hosts and decide which copy counts",
             held=True,
         )
 
