@@ -60,15 +60,17 @@ def client(fleet: Fleet, address: str, folder: Path) -> Iterator[dict[str, Any]]
 def one_move(fleet: Fleet, how: str, address: str, here: str, there: str) -> dict[str, Any]:
     """One move by `porter` or `podman`; what the client saw, and the bytes on the wire."""
     before = peer.bytes_sent(fleet, here)
+    phases: dict[str, float] = {}
     with client(fleet, address, fleet.state) as seen:
         if how == "porter":
             receipt = fleet.migrate(NAME, there)
             if receipt["state"] != "succeeded":
                 raise SystemExit(f"Porter did not move it: {receipt}")
+            phases = {phase["name"]: round(phase["ms"]) for phase in receipt["phases"]}
         else:
             peer.move(fleet, NAME, address, here, there)
     wire = peer.bytes_sent(fleet, here) - before
-    return {"how": how, "gap_ms": seen["worst_ms"], "wire_mb": wire / 1e6}
+    return {"how": how, "gap_ms": seen["worst_ms"], "wire_mb": wire / 1e6, "phases_ms": phases}
 
 
 def show(rows: list[dict[str, Any]], zstd_mb: float, memory_mb: float) -> float:

@@ -70,6 +70,7 @@ class Sender(Protocol):
     ) -> Manifest:
         """Run `dump` and ship what it writes while it writes it, and the trees beside it.
 
+        The page images are consumed: what was sent of them no longer takes up memory.
         `progress` hears the running total of uncompressed bytes shipped, from several threads.
         Raises what `dump` raises, or what stopped the transfer; always returns only after `dump`
         has ended, so nothing touches the container or `images` any more.

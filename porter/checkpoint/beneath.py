@@ -23,11 +23,14 @@ _INSIDE = _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _SYNC_FILE_RANGE_WRITE = 2
+_KEEP_SIZE = 1
+_PUNCH_HOLE = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 
 
@@ -70,6 +73,14 @@ def sync_filesystem(fd: int) -> None:
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Ask the kernel to begin writing this range out. A hint: failure does not matter."""
     _libc.sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def discard(fd: int, offset: int, length: int) -> None:
+    """Give the memory or disk space of a range back; it reads as zeros, the file keeps its size.
+
+    A hint: a filesystem that cannot punch holes keeps the space.
+    """
+    _libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, length)
 
 
 def unmount(path: str) -> None:

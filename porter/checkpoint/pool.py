@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 
 from porter.checkpoint.base import IMAGES, Frames, Manifest
+from porter.checkpoint.beneath import discard
 from porter.checkpoint.codec import CHUNK, Digest, Effort, Pace, Trial, hash_of, pack
 from porter.checkpoint.trees import Extent, Node, pack_nodes
 from porter.domain.errors import Transient
@@ -48,10 +49,14 @@ class Task:
 
 
 class Source:
-    """An open file shared by chunks in flight; closed with the last of them."""
+    """An open file shared by chunks in flight; closed with the last of them.
 
-    def __init__(self, fd: int) -> None:
+    With `consume` the file gives back the space of every chunk that has been read.
+    """
+
+    def __init__(self, fd: int, consume: bool = False) -> None:
         self.fd = fd
+        self.consume = consume
         self._users = 1
         self._lock = threading.Lock()
 
@@ -90,6 +95,8 @@ class Pool:
 
         def job(buffer: bytearray) -> None:
             read_exactly(source.fd, buffer, extent, path)
+            if source.consume:
+                discard(source.fd, extent.offset, extent.length)
             header = {"t": "chunk", "tree": tree, "path": path, "offset": extent.offset}
             self._ship(header, buffer, extent.length)
 

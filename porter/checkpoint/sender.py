@@ -188,7 +188,10 @@ class _Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = os.fsencode(path.name)
-        self._source = Source(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # The images lie in memory: what has been read makes room for what CRIU writes next. If the
+        # move fails the container still has its own memory, and a new dump makes new images.
+        self._source = Source(fd, consume=True)
         self._sent = 0
 
     def ship(self, pool: Pool, whole: bool) -> None:
