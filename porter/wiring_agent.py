@@ -46,8 +46,11 @@ class AgentParts:
     network: HostNetwork
     new_sender: Callable[[int | None], Sender]
     """Takes the link's speed in bytes per second, None if unknown."""
-    new_receiver: Callable[[Path, tuple[Tree, ...]], Receiver]
-    """Takes the directory for CRIU's images and the trees to unpack into."""
+    new_receiver: Callable[[Path, tuple[Tree, ...], int], Receiver]
+    """Takes the directory for CRIU's images, the trees to unpack into, and about how many bytes
+    of memory will come."""
+    warm: Callable[[Path, int], None]
+    """Makes so many bytes ready in a memory-backed directory, before a freeze."""
     gate: Callable[[Path], Gate]
     """Takes the twin's directory of images."""
     criu_facts: Callable[[], tuple[tuple[int, ...], str]]
@@ -62,7 +65,7 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
     `state` is the agent's directory on disk, `scratch` must be memory-backed. Installs the restore
     gate. The rooms are imported here: most commands never need them.
     """
-    from porter.checkpoint import criu, gate
+    from porter.checkpoint import criu, gate, memory
     from porter.checkpoint.receiver import StateReceiver
     from porter.checkpoint.sender import StateSender
     from porter.network.linux import MTU, LinuxNetwork
@@ -85,6 +88,7 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
         network=LinuxNetwork(underlay, ensure_network),
         new_sender=StateSender,
         new_receiver=StateReceiver,
+        warm=memory.warm,
         gate=gate.Gate,
         criu_facts=lambda: (criu.version(), criu.problem()),
         blockers=blockers,

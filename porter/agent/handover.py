@@ -77,6 +77,7 @@ class SourceHandover:
         trees = self._travelling(spec, record.container)
         link = self._link = self._connect()
         speed = link.measure_speed()
+        self._make_room(spec)
         self._raise_if_cancelled()
         self._freeze(record, spec)
         manifest = self._send(record, trees, speed, link)
@@ -114,6 +115,12 @@ class SourceHandover:
     def _connect(self) -> TargetLink:
         self._tell(Progress("connect"))
         return TargetLink(self._context.credentials, self._order)
+
+    def _make_room(self, spec: WorkloadSpec) -> None:
+        """The dump will need about as much memory as the tasks have; find it while they run."""
+        scratch = self._context.settings.scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._parts.warm(scratch, spec.memory_bytes)
 
     def _freeze(self, record: Record, spec: WorkloadSpec) -> None:
         """Nothing runs and nothing gets in or out any more; all of it outlives this agent."""

@@ -38,7 +38,8 @@ class Session:
         self._record = record
         self._wire = wire
         self._twin = twin
-        self._receiver = context.parts.new_receiver(twin.images, twin.trees)
+        memory = record.spec.memory_bytes if record.spec is not None else 0
+        self._receiver = context.parts.new_receiver(twin.images, twin.trees, memory)
         self._streams: set[Wire] = set()
         self._ended = 0
         self._failure: PorterError | None = None

@@ -13,12 +13,15 @@ from porter.checkpoint.base import IMAGES, Manifest
 from porter.checkpoint.beneath import explained
 from porter.checkpoint.codec import ZERO, Digest, unpack
 from porter.checkpoint.gate import GATE
+from porter.checkpoint.memory import provide, warm
 from porter.checkpoint.rebuild import TreeWriter
 from porter.checkpoint.trees import checked_path, unpack_nodes
 from porter.domain.container import Tree
 from porter.domain.errors import Permanent, Transient
 
 _MAX_OFFSET = 1 << 60
+_FIRST_PAGES = "pages-1.img"
+"""Where CRIU puts the first task's memory, most of it as a rule; `finish` cuts it to size."""
 
 
 _in_place: weakref.WeakValueDictionary[str, StateReceiver] = weakref.WeakValueDictionary()
@@ -30,10 +33,11 @@ class StateReceiver:
 
     `images` and the trees' directories must exist; making a receiver empties them (but for the
     gate in `images`), so that nothing of an earlier attempt mixes with this one. An earlier
-    receiver of this process for the same directory is closed first.
+    receiver of this process for the same directory is closed first. `memory` is about how many
+    bytes of page images will come, and so how many the restored tasks will need: room is made now.
     """
 
-    def __init__(self, images: Path, trees: tuple[Tree, ...]) -> None:
+    def __init__(self, images: Path, trees: tuple[Tree, ...], memory: int = 0) -> None:
         self._digest = Digest()
         self._failed = ""
         self._writers: dict[str, TreeWriter] = {}
@@ -50,6 +54,9 @@ class StateReceiver:
                     self._writers[tree.name] = TreeWriter(tree.path)
             with explained(f"make {images} ready"):
                 self._writers[IMAGES] = TreeWriter(images, keep=frozenset([os.fsencode(GATE)]))
+                if memory > 0:
+                    provide(images / _FIRST_PAGES, memory)
+                    warm(images, memory)
         except BaseException:
             self.close()
             raise

@@ -426,7 +426,7 @@ def parts_of(host: FakeHost, power: Power) -> AgentParts:
     def sender(speed: int | None) -> Any:
         return Guarded(FakeSender(host), power)
 
-    def receiver(images: Path, trees: tuple[Tree, ...]) -> Any:
+    def receiver(images: Path, trees: tuple[Tree, ...], memory: int) -> Any:
         return Guarded(FakeReceiver(host, images), power)
 
     return AgentParts(
@@ -436,6 +436,7 @@ def parts_of(host: FakeHost, power: Power) -> AgentParts:
         network=guarded,
         new_sender=sender,
         new_receiver=receiver,
+        warm=lambda directory, size: None,
         gate=gate,
         criu_facts=lambda: ((4, 1, 1), ""),
         blockers=blockers,
