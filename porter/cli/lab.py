@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from porter.cli.app import App
 from porter.domain.errors import Invalid
+from porter.lab.agents import AGENTS_PORT, give_agent
 from porter.lab.lab import DEFAULT_HOSTS, Lab, LabReport
 from porter.lab.state import WAN
 
@@ -73,6 +75,21 @@ def up(hosts: str, link: str, images: bool, name: str, as_json: bool) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@lab.command()
+@click.argument("hosts", nargs=-1)
+@click.option("--port", default=AGENTS_PORT, show_default=True, help="Where agents are awaited.")
+@_options
+@click.pass_obj
+def join(app: App, hosts: tuple[str, ...], port: int, name: str, as_json: bool) -> None:
+    """Give HOSTS (all, if none is named) an agent of the control plane on this machine."""
+    place = Lab(name)
+    joined = list(hosts) or [host["name"] for host in place.status()["hosts"]]
+    for host in joined:
+        place.address(host)  # an unknown host costs no token
+        give_agent(place, host, app.api.join_token({"name": host})["token"], port)
+    _say(as_json, {"name": name, "joining": joined}, f"joining: {', '.join(joined)}; see host ls")
 
 
 @lab.command()

@@ -10,16 +10,15 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from porter.domain.errors import Permanent, Transient
+from porter.lab.agents import AGENTS_PORT, PORTER
 from porter.lab.lab import Lab
 
 IMAGE = "localhost/porter-test:latest"
-PORTER = (sys.executable, "-m", "porter.cli.main")
 
 
 def wait_until(what: str, test: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -64,8 +63,7 @@ class Fleet:
         for host in hosts if images is None else images:
             self.lab.load_image(host)
         self.start_control_plane(port)
-        for host in hosts:
-            self.join(host)
+        self.join(*hosts)
         self.wait_alive(hosts)
 
     def start_control_plane(self, port: int = 0) -> None:
@@ -83,28 +81,14 @@ class Fleet:
             "--listen",
             f"127.0.0.1:{self.port}",
             "--agents",
-            f"{self.lab.gateway}:8461",
+            f"{self.lab.gateway}:{AGENTS_PORT}",
             "--detach",
         )
         wait_until("the API to answer", lambda: self.try_porter("host", "ls").returncode == 0)
 
-    def join(self, host: str) -> None:
-        """Give the host an agent with a fresh one-time token."""
-        token = self.json("host", "token")["token"]
-        site = "onprem" if host.startswith("onprem") else f"lab:{host}"
-        argv = [
-            *PORTER,
-            "agent",
-            "--join",
-            f"https://{self.lab.gateway}:8461",
-            "--name",
-            host,
-            "--site",
-            site,
-            "--underlay",
-            self.lab.address(host),
-        ]
-        self.lab.start_agent(host, argv, {"PORTER_JOIN_TOKEN": token})
+    def join(self, *hosts: str) -> None:
+        """Give the hosts agents, each with a fresh one-time token."""
+        self.porter("lab", "join", "--name", self.lab.name, *hosts)
 
     def wait_alive(self, hosts: Sequence[str], seconds: float = 30.0) -> None:
         """Return when all of them have been heard of lately and have the workload network."""

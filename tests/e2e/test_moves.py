@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from porter.lab import load as load_program
 from porter.lab.fleet import Fleet
 from tests.e2e.conftest import FAMILY, clean, network_is_unlocked, only_on
 
 pytestmark = pytest.mark.e2e
+LOAD = Path(load_program.__file__)
 REDIS = ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "")
 
 
@@ -30,6 +34,34 @@ def moved(fleet: Fleet, name: str, here: str, there: str) -> dict[str, Any]:
         clean(fleet, host)
     network_is_unlocked(fleet, there, name)
     return receipt
+
+
+def test_a_busy_redis_moves_five_times_on_one_connection(
+    fleet: Fleet, name: str, tmp_path: Path
+) -> None:
+    size = ("--bytes", "20000000")
+    log = ("--log", str(tmp_path / "log"))
+    stop = tmp_path / "stop"
+    address = fleet.run("onprem", name, *REDIS)
+
+    def load(verb: str, *words: str) -> list[str]:
+        return [sys.executable, str(LOAD), verb, address, "6379", *words]
+
+    fleet.lab.exec("wan", load("fill", *size), timeout=60, check=True)
+    files = ("--status", str(tmp_path / "status"), "--stop", str(stop))
+    writer = fleet.lab.popen("wan", load("write", "--rate", "1000", *log, *files))
+    here, there = "onprem", "cloud"
+    for _ in range(5):
+        time.sleep(0.5)
+        receipt = moved(fleet, name, here, there)
+        assert receipt["connections"]["kept"] == 1
+        assert writer.poll() is None
+        here, there = there, here
+    stop.touch()
+    assert writer.wait(30) == 0
+    assert json.loads((tmp_path / "status").read_text())["rate"] > 500
+    checked = fleet.lab.exec("wan", load("verify", *size, *log), timeout=60)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_five_moves_in_a_row_keep_one_connection(fleet: Fleet, name: str, client: Any) -> None:
