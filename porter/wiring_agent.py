@@ -40,6 +40,8 @@ class Gate(Protocol):
 class AgentParts:
     """The concrete rooms of one host; made by the composition root, faked in tests."""
 
+    install: Callable[[], None]
+    """Puts in place on the host what the others need. Only once the host has joined."""
     runtime: Runtime
     checkpoints: Checkpoints
     images: Images
@@ -62,8 +64,8 @@ class AgentParts:
 def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
     """Podman, runc and CRIU on this host, whose own address is `underlay`.
 
-    `state` is the agent's directory on disk, `scratch` must be memory-backed. Installs the restore
-    gate. The rooms are imported here: most commands never need them.
+    `state` is the agent's directory on disk, `scratch` must be memory-backed. Changes nothing on
+    the host. The rooms are imported here: most commands never need them.
     """
     from porter.checkpoint import criu, gate, memory
     from porter.checkpoint.receiver import StateReceiver
@@ -72,7 +74,6 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
     from porter.runtimes.compat import check
     from porter.runtimes.podman import PodmanRuntime
 
-    gate.install(script=state / "criu-gate")
     podman = PodmanRuntime(state=state / "twins", memory=scratch)
 
     def blockers(spec: WorkloadSpec, source: HostFacts, here: HostFacts) -> tuple[Blocker, ...]:
@@ -82,6 +83,7 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
         podman.ensure_network(NETWORK, subnet, own, bridge, MTU)
 
     return AgentParts(
+        install=lambda: gate.install(script=state / "criu-gate"),
         runtime=podman,
         checkpoints=podman,
         images=podman,

@@ -59,6 +59,7 @@ def _serve(
     identity = identify(settings, parts, underlay, stop)
     if identity is None:
         return
+    parts.install()
     daemon = Daemon(settings, parts, identity, underlay)
     try:
         daemon.start()

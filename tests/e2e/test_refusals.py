@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
@@ -80,6 +81,8 @@ def test_an_expired_or_used_join_token(fleet: Fleet) -> None:
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
         assert "token" in done.stderr
+    # An agent that may not join leaves the machine as it was.
+    assert not Path("/etc/criu/runc.conf").exists()
     assert "intruder" not in {row["name"] for row in fleet.json("host", "ls")}
 
 

@@ -430,6 +430,7 @@ def parts_of(host: FakeHost, power: Power) -> AgentParts:
         return Guarded(FakeReceiver(host, images), power)
 
     return AgentParts(
+        install=lambda: None,
         runtime=guarded,
         checkpoints=guarded,
         images=guarded,
