@@ -187,13 +187,13 @@ class Daemon:
                 self._executor.done.set()
 
     def _deliver_all(self) -> None:
-        for operation, result in self._journal.undelivered():
+        for operation, result, since in self._journal.undelivered():
             self._news.pop(operation, None)
             try:
                 self._control.result(operation, result)
             except NotFound:
                 log.warning("nobody waits for the result of %s any more", operation)
-            self._journal.delivered(operation)
+            self._journal.delivered(operation, since)
         for operation in list(self._news):
             self._control.progress(operation, self._news.pop(operation))
 

@@ -83,7 +83,8 @@ class Journal:
         with self._lock:
             row = self._row("SELECT state, result FROM operations WHERE id = ?", command.id)
             if row is not None and row[0] == "done":
-                self._write("UPDATE operations SET acked = 0 WHERE id = ?", command.id)
+                again = "UPDATE operations SET acked = 0, updated = ? WHERE id = ?"
+                self._write(again, time.time(), command.id)
                 return codec.load(Result, json.loads(row[1]))
             if row is None:
                 self._write(
@@ -99,15 +100,19 @@ class Journal:
             *(json.dumps(codec.dump(result)), time.time(), operation),
         )
 
-    def undelivered(self) -> list[tuple[str, Result]]:
-        """Results that the control plane has not acknowledged, oldest first."""
+    def undelivered(self) -> list[tuple[str, Result, float]]:
+        """Results that the control plane has not acknowledged, oldest first, and since when."""
         rows = self._rows(
-            "SELECT id, result FROM operations WHERE state = 'done' AND NOT acked ORDER BY updated"
+            "SELECT id, result, updated FROM operations WHERE state = 'done' AND NOT acked "
+            "ORDER BY updated"
         )
-        return [(row[0], codec.load(Result, json.loads(row[1]))) for row in rows]
+        return [(row[0], codec.load(Result, json.loads(row[1])), row[2]) for row in rows]
 
-    def delivered(self, operation: str) -> None:
-        self._write("UPDATE operations SET acked = 1 WHERE id = ?", operation)
+    def delivered(self, operation: str, since: float) -> None:
+        """The result is acknowledged, unless it was asked for once more meanwhile."""
+        self._write(
+            "UPDATE operations SET acked = 1 WHERE id = ? AND updated = ?", operation, since
+        )
 
     def interrupted(self) -> list[Command]:
         """Commands begun and not finished: after a restart, those that the restart broke off."""

@@ -342,7 +342,7 @@ class Restoring:
     """A restore in another thread, which stops at the gate."""
 
     def __init__(self, engine: PodmanEngine, move: Move) -> None:
-        gates.install()
+        gates.install(script=Path("/var/lib/porter/criu-gate"))
         self.twin = move.arrive()
         self.gate = gates.Gate(self.twin.images)
         self.gate.prepare()

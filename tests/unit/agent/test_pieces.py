@@ -115,8 +115,9 @@ def test_the_journal_remembers(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     assert journal.begin(command) == Result(output={"a": 1})
     assert journal.interrupted() == []
-    assert journal.undelivered() == [("c1", Result(output={"a": 1}))]
-    journal.delivered("c1")
+    [(operation, result, since)] = journal.undelivered()
+    assert (operation, result) == ("c1", Result(output={"a": 1}))
+    journal.delivered("c1", since)
     assert journal.undelivered() == []
     assert journal.get("m") == record
     assert journal.unsettled() == [record]
