@@ -7,15 +7,17 @@ has by name and never opens the files that were left out.
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from porter.domain.errors import Permanent
 from porter.domain.workload import Image
 from porter.runtimes.podman_cli import Podman
+from porter.runtimes.remembered import RUN
 
 _LIMIT = 1800.0
 _OCI = "application/vnd.oci."
@@ -77,10 +79,7 @@ class PodmanImages:
         layout = Layout(directory)
         layout.check(image)
         if not self.present(image.id):
-            with tempfile.TemporaryDirectory(prefix="porter-image-") as work:
-                # The engine names what it pulls after the directory: give it a name of ours.
-                alias = Path(work) / "layout"
-                alias.symlink_to(directory)
+            with _alias(directory) as alias:
                 kind = "oci" if layout.oci else "dir"
                 self._podman.run("pull", "-q", f"{kind}:{alias}", limit=_LIMIT)
         self._name(image)
@@ -95,6 +94,23 @@ class PodmanImages:
         for name in info.get("RepoTags") or []:
             if name not in image.names and "porter-image-" in name:
                 self._podman.run("untag", image.id, name)
+
+
+@contextmanager
+def _alias(directory: Path) -> Iterator[Path]:
+    """Another path to the directory, for the engine names what it pulls after the path.
+
+    Only lower-case letters, digits and single dashes: anything else may be no image name.
+    """
+    work = RUN / f"porter-image-{secrets.token_hex(8)}"
+    work.mkdir(parents=True, mode=0o700)
+    alias = work / "layout"
+    try:
+        alias.symlink_to(directory)
+        yield alias
+    finally:
+        alias.unlink(missing_ok=True)
+        work.rmdir()
 
 
 class Layout:
