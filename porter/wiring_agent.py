@@ -36,6 +36,14 @@ class Gate(Protocol):
         ...
 
 
+class Reserve(Protocol):
+    """Memory held for what comes next."""
+
+    def release(self) -> None:
+        """Give it up. Harmless to repeat."""
+        ...
+
+
 @dataclass(frozen=True)
 class AgentParts:
     """The concrete rooms of one host; made by the composition root, faked in tests."""
@@ -51,8 +59,8 @@ class AgentParts:
     new_receiver: Callable[[Path, tuple[Tree, ...], int], Receiver]
     """Takes the directory for CRIU's images, the trees to unpack into, and about how many bytes
     of memory will come."""
-    warm: Callable[[Path, int], None]
-    """Makes so many bytes ready in a memory-backed directory, before a freeze."""
+    reserve: Callable[[Path, int], Reserve]
+    """Finds so many bytes in a memory-backed directory, before a freeze needs them."""
     gate: Callable[[Path], Gate]
     """Takes the twin's directory of images."""
     criu_facts: Callable[[], tuple[tuple[int, ...], str]]
@@ -90,7 +98,7 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
         network=LinuxNetwork(underlay, ensure_network),
         new_sender=StateSender,
         new_receiver=StateReceiver,
-        warm=memory.warm,
+        reserve=memory.Reserve,
         gate=gate.Gate,
         criu_facts=lambda: (criu.version(), criu.problem()),
         blockers=blockers,

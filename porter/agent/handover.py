@@ -29,6 +29,7 @@ from porter.domain.workload import WorkloadSpec
 from porter.network.base import Held
 from porter.protocol import codec
 from porter.protocol.messages import Handover, HandoverReport, Progress
+from porter.wiring_agent import Reserve
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Progress], None]
@@ -48,6 +49,7 @@ class SourceHandover:
         self._watch = Stopwatch()
         self._link: TargetLink | None = None
         self._held: Held | None = None
+        self._reserve: Reserve | None = None
         self._cancelled = ""
         self._peer = Target.ABSENT
         self._bytes = Bytes()
@@ -120,11 +122,16 @@ class SourceHandover:
         """The dump will need about as much memory as the tasks have; find it while they run."""
         scratch = self._context.settings.scratch
         scratch.mkdir(parents=True, exist_ok=True)
-        self._parts.warm(scratch, spec.memory_bytes)
+        self._reserve = self._parts.reserve(scratch, spec.memory_bytes)
+
+    def _give_room(self) -> None:
+        if self._reserve is not None:
+            self._reserve.release()
 
     def _freeze(self, record: Record, spec: WorkloadSpec) -> None:
         """Nothing runs and nothing gets in or out any more; all of it outlives this agent."""
         self._tell(Progress("freeze"))
+        self._give_room()
         self._watch.begin("freeze")
         frozen = self._ledger.source(record.migration, SourceEvent.FREEZE, frozen=True)
         if frozen.state != Source.FROZEN:
@@ -278,6 +285,7 @@ class SourceHandover:
             self._link.close()
         self._context.changed()
         self._stop_holding()
+        self._give_room()
 
     def _report(
         self, state: Source, reason: str = "", connections: Connections | None = None

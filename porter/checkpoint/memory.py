@@ -40,7 +40,16 @@ def provide(file: Path, size: int) -> None:
         os.close(fd)
 
 
-def warm(directory: Path, size: int) -> None:
-    """Leave `size` bytes of memory on top of the kernel's free lists. `directory` is on tmpfs."""
-    with tempfile.TemporaryFile(dir=directory) as file:
-        _allocate(file.fileno(), size)
+class Reserve:
+    """`size` bytes of memory, held until `release`: whoever asks next finds them ready for use.
+
+    Held, for a hypervisor takes free memory back within seconds. `directory` is on tmpfs.
+    """
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives on
+        _allocate(self._file.fileno(), size)
+
+    def release(self) -> None:
+        """Give it up. Harmless to repeat."""
+        self._file.close()

@@ -13,7 +13,7 @@ from porter.checkpoint.base import IMAGES, Manifest
 from porter.checkpoint.beneath import explained
 from porter.checkpoint.codec import ZERO, Digest, unpack
 from porter.checkpoint.gate import GATE
-from porter.checkpoint.memory import provide, warm
+from porter.checkpoint.memory import Reserve, provide
 from porter.checkpoint.rebuild import TreeWriter
 from porter.checkpoint.trees import checked_path, unpack_nodes
 from porter.domain.container import Tree
@@ -39,6 +39,7 @@ class StateReceiver:
 
     def __init__(self, images: Path, trees: tuple[Tree, ...], memory: int = 0) -> None:
         self._digest = Digest()
+        self._reserve: Reserve | None = None
         self._failed = ""
         self._writers: dict[str, TreeWriter] = {}
         self._idle = threading.Condition()
@@ -56,7 +57,7 @@ class StateReceiver:
                 self._writers[IMAGES] = TreeWriter(images, keep=frozenset([os.fsencode(GATE)]))
                 if memory > 0:
                     provide(images / _FIRST_PAGES, memory)
-                    warm(images, memory)
+                    self._reserve = Reserve(images.parent, memory)
         except BaseException:
             self.close()
             raise
@@ -68,6 +69,11 @@ class StateReceiver:
             self._idle.wait_for(lambda: self._active == 0)
             while self._writers:
                 self._writers.popitem()[1].close()
+            self._release()
+
+    def _release(self) -> None:
+        if self._reserve is not None:
+            self._reserve.release()
 
     def frame(self, header: dict[str, Any], payload: bytes | memoryview) -> None:
         """See `base.Receiver`. After an error the transfer is spoilt and `finish` refuses."""

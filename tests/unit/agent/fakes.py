@@ -289,6 +289,13 @@ class FakeHeld:
         return [b"a caught packet"]
 
 
+class NoReserve:
+    """Fakes need no memory."""
+
+    def release(self) -> None:
+        """There is none."""
+
+
 class FakeGate:
     """The gate of the twin whose images lie in `images`."""
 
@@ -437,7 +444,7 @@ def parts_of(host: FakeHost, power: Power) -> AgentParts:
         network=guarded,
         new_sender=sender,
         new_receiver=receiver,
-        warm=lambda directory, size: None,
+        reserve=lambda directory, size: NoReserve(),
         gate=gate,
         criu_facts=lambda: ((4, 1, 1), ""),
         blockers=blockers,

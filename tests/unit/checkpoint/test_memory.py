@@ -19,15 +19,17 @@ def test_a_file_is_given_memory(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_warming_leaves_nothing_behind(tmp_path: Path) -> None:
-    memory.warm(tmp_path, MEGABYTE)
+def test_a_reserve_has_no_name_and_can_be_given_up_twice(tmp_path: Path) -> None:
+    reserve = memory.Reserve(tmp_path, MEGABYTE)
     assert list(tmp_path.iterdir()) == []
+    reserve.release()
+    reserve.release()
 
 
 def test_too_little_memory_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_spare", lambda: MEGABYTE)
     memory.provide(tmp_path / "pages-1.img", MEGABYTE)
-    memory.warm(tmp_path, MEGABYTE)
+    memory.Reserve(tmp_path, MEGABYTE).release()
     assert (tmp_path / "pages-1.img").stat().st_size == 0
 
 
