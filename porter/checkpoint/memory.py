@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import weakref
 from pathlib import Path
 
 MOST = 4 << 30
@@ -47,9 +47,10 @@ class Reserve:
     """
 
     def __init__(self, directory: Path, size: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives on
-        _allocate(self._file.fileno(), size)
+        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._close = weakref.finalize(self, os.close, fd)
+        _allocate(fd, size)
 
     def release(self) -> None:
         """Give it up. Harmless to repeat."""
-        self._file.close()
+        self._close()
