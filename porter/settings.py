@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from porter.domain.errors import Invalid
 
@@ -39,8 +40,30 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     """Host headers that the REST API accepts beside loopback's."""
     api_token_file: Path
+    secret_key_file: Path
+    """The key under which credentials of sites are stored."""
+    agents_url: str
+    """Where machines that Porter makes find the agents' listener."""
     lease: float = 6.0
     """How long a worker owns a migration without renewing."""
+    idle: float = 900.0
+    """A machine that Porter made is removed after standing empty for so long; 0 keeps it."""
+    join_limit: float = 900.0
+    """So long a new machine may take until its agent has joined."""
+    rate_limit: str = "12000/minute"
+    """Requests that one principal may send to one web process; empty for no limit."""
+
+    metrics_open: bool = False
+    """Show metrics without a token to everybody on this machine."""
+    log_format: str = "text"
+    """`text` for people, `json` for programs."""
+    public_url: str = ""
+    """Where browsers reach the control plane, without a slash at its end."""
+    oidc_issuer: str = ""
+    """URL of the OpenID Connect issuer at which people log in; empty for none."""
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None
+    """Without one the control plane is a public client."""
 
     @property
     def run(self) -> Path:
@@ -73,12 +96,53 @@ class Settings:
             "PORTER_AGENT_NAMES": ",".join(self.agent_names),
             "PORTER_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
             "PORTER_API_TOKEN_FILE": str(self.api_token_file),
+            "PORTER_SECRET_KEY_FILE": str(self.secret_key_file),
+            "PORTER_AGENTS_URL": self.agents_url,
             "PORTER_LEASE": str(self.lease),
+            "PORTER_IDLE": str(self.idle),
+            "PORTER_JOIN_LIMIT": str(self.join_limit),
+            "PORTER_RATE_LIMIT": self.rate_limit,
+            "PORTER_METRICS_OPEN": "1" if self.metrics_open else "",
+            "PORTER_LOG_FORMAT": self.log_format,
+            "PORTER_PUBLIC_URL": self.public_url,
+            "PORTER_OIDC_ISSUER": self.oidc_issuer,
+            "PORTER_OIDC_CLIENT_ID": self.oidc_client_id,
+            "PORTER_OIDC_CLIENT_SECRET_FILE": str(self.oidc_client_secret_file or ""),
         }
 
 
 def _names(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        return float(env.get(name) or default)
+    except ValueError as error:
+        raise Invalid(f"cannot read {name}", "set it to a number of seconds") from error
+
+
+def _path(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
+def log_format(env: Mapping[str, str], default: str) -> str:
+    """`text` or `json`. Raises Invalid for anything else."""
+    value = env.get("PORTER_LOG_FORMAT") or default
+    if value not in ("text", "json"):
+        raise Invalid(f"cannot read PORTER_LOG_FORMAT={value!r}", "set it to text or json")
+    return value
+
+
+def _public_url(value: str, listen: str) -> str:
+    """`http(s)://HOST[:PORT]`; by default where the API listens."""
+    host, port = split_address(listen)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    found = (value or f"http://{f'[{shown}]' if ':' in shown else shown}:{port}").rstrip("/")
+    parts = urlsplit(found)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+        raise Invalid(f"cannot use {value!r} as PORTER_PUBLIC_URL", "write it as https://HOST")
+    return found
 
 
 def load(env: Mapping[str, str] | None = None) -> Settings:
@@ -89,10 +153,6 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
     agents = env.get("PORTER_AGENTS") or DEFAULT_AGENTS
     split_address(listen)
     split_address(agents)
-    try:
-        lease = float(env.get("PORTER_LEASE") or 6.0)
-    except ValueError as error:
-        raise Invalid("cannot read PORTER_LEASE", "set it to a number of seconds") from error
     return Settings(
         state=state,
         database_url=env.get("PORTER_DATABASE_URL") or f"sqlite:///{state / 'porter.sqlite3'}",
@@ -102,5 +162,16 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         agent_names=_names(env.get("PORTER_AGENT_NAMES", "")),
         allowed_hosts=_names(env.get("PORTER_ALLOWED_HOSTS", "")),
         api_token_file=Path(env.get("PORTER_API_TOKEN_FILE") or state / "api-token"),
-        lease=lease,
+        secret_key_file=Path(env.get("PORTER_SECRET_KEY_FILE") or state / "secret.key"),
+        agents_url=env.get("PORTER_AGENTS_URL") or f"https://{agents}",
+        lease=_seconds(env, "PORTER_LEASE", 6.0),
+        idle=_seconds(env, "PORTER_IDLE", 900.0),
+        join_limit=_seconds(env, "PORTER_JOIN_LIMIT", 900.0),
+        rate_limit=env.get("PORTER_RATE_LIMIT", "12000/minute"),
+        metrics_open=env.get("PORTER_METRICS_OPEN", "") not in ("", "0", "false"),
+        log_format=log_format(env, "text"),
+        public_url=_public_url(env.get("PORTER_PUBLIC_URL", ""), listen),
+        oidc_issuer=env.get("PORTER_OIDC_ISSUER", ""),
+        oidc_client_id=env.get("PORTER_OIDC_CLIENT_ID", ""),
+        oidc_client_secret_file=_path(env.get("PORTER_OIDC_CLIENT_SECRET_FILE", "")),
     )

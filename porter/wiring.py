@@ -6,27 +6,55 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from porter.db.database import Database
+from porter.bootstrap import user_data
+from porter.db.base import HostRecord
+from porter.db.checkpoints import Checkpoints
+from porter.db.database import Database, rehearsing
+from porter.db.decisions import Decisions
 from porter.db.desk import Desk
 from porter.db.found import Found
+from porter.db.identity import Identity
 from porter.db.journal import Journal
+from porter.db.ledger import Ledger
 from porter.db.moves import Moves
+from porter.db.plans import Plans
+from porter.db.policies import Policies
 from porter.db.registry import Registry
+from porter.db.sites import Sites
+from porter.db.stores import Stores
+from porter.logs import current_request
+from porter.migrate.checkpoints import Keeper
+from porter.migrate.depots import Depots
 from porter.migrate.engine import Engine
+from porter.migrate.forecast import Forecaster
+from porter.migrate.places import Places
+from porter.migrate.plan import make_steps
+from porter.migrate.planning import Planner
+from porter.migrate.ports import Machines
+from porter.migrate.reaper import Reaper
 from porter.pki import Authority, open_authority, write_private
+from porter.providers.registry import open_site
 from porter.queues import broker
 from porter.settings import Settings
+from porter.signing import Signer, open_signer
+from porter.store.registry import open_blobs
+from porter.vault import Vault, open_vault
 
 log = logging.getLogger(__name__)
 
 ADVANCE = "porter.advance"
+REAP = "porter.reap"
+CHECKPOINT = "porter.checkpoint"
 SWEEP = "porter.sweep"
 SWEEP_EVERY = 2.0
+REQUEST = "porter_request"
+"""Header of a message: id of the API request that sent it."""
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -88,10 +116,24 @@ class CeleryQueue:
 
     def enqueue(self, migration_id: str) -> None:
         """A message that cannot be sent is only logged: the sweep sends it again."""
+        self._send(ADVANCE, migration_id)
+
+    def reap(self, key: str) -> None:
+        """Ask a worker to go on removing a machine."""
+        self._send(REAP, key)
+
+    def checkpoint(self, checkpoint: str) -> None:
+        """Ask a worker to go on with a checkpoint."""
+        self._send(CHECKPOINT, checkpoint)
+
+    def _send(self, task: str, about: str) -> None:
+        if rehearsing.get() is not None:
+            return
         try:
-            self._app.send_task(ADVANCE, [migration_id], ignore_result=True)
+            headers = {REQUEST: current_request.get()}
+            self._app.send_task(task, [about], ignore_result=True, headers=headers)
         except self._away as error:
-            log.warning("cannot enqueue %s, the sweep will: %s", migration_id, error)
+            log.warning("cannot enqueue %s, the sweep will: %s", about, error)
 
 
 @dataclass(frozen=True)
@@ -105,9 +147,29 @@ class ControlPlane:
     registry: Registry
     found: Found
     moves: Moves
+    decisions: Decisions
     queue: CeleryQueue
     engine: Engine
+    reaper: Reaper
+    checkpoints: Checkpoints
+    keeper: Keeper
+    vault: Vault
+    site_book: Sites
+    sites: Places
+    store_book: Stores
+    stores: Depots
+    machines: Machines
+    ledger: Ledger
+    identity: Identity
+    policies: Policies
+    plans: Plans
+    planner: Planner
     celery: Celery
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs receipts; its key is made on first use."""
+        return open_signer(self.settings.state / "receipt-key.pem")
 
     def close(self) -> None:
         self.database.close()
@@ -120,18 +182,75 @@ def control_plane(settings: Settings) -> ControlPlane:
     app = celery_app(settings)
     queue = CeleryQueue(app)
     journal = Journal(database)
+    registry = Registry(database)
+    vault = open_vault(settings.secret_key_file)
+    book = Sites(database)
+    places = Places(book, vault.open, open_site)
+    ledger = Ledger(database)
+    checkpoints = Checkpoints(database)
+    store_book = Stores(database)
+    depots = Depots(store_book, vault.open, open_blobs)
+    machines = Machines(
+        places=places,
+        depots=depots,
+        ledger=ledger,
+        invite=Invitations(settings, registry, vault),
+        owner=f"porter-{vault.derive('owner').lower().translate(_PLAIN)[:12]}",
+        agents_url=settings.agents_url,
+        join_limit=settings.join_limit,
+    )
+    moves, plans, policies = Moves(database), Plans(database), Policies(database)
+    forecaster = Forecaster(plans, ledger, places)
     return ControlPlane(
         settings=settings,
         database=database,
         journal=journal,
         desk=Desk(database),
-        registry=Registry(database),
+        registry=registry,
         found=Found(database),
-        moves=Moves(database),
+        moves=moves,
+        decisions=Decisions(database),
         queue=queue,
-        engine=Engine(journal, queue, time.time, settings.lease),
+        engine=Engine(journal, queue, time.time, make_steps(machines), settings.lease),
+        reaper=Reaper(places, ledger, time.time, settings.idle, queue.reap),
+        checkpoints=checkpoints,
+        keeper=Keeper(checkpoints, depots, time.time, queue.checkpoint),
+        vault=vault,
+        site_book=book,
+        sites=places,
+        store_book=store_book,
+        stores=depots,
+        machines=machines,
+        ledger=ledger,
+        identity=Identity(database),
+        policies=policies,
+        plans=plans,
+        planner=Planner(moves, plans, policies, registry, places, forecaster),
         celery=app,
     )
+
+
+_PLAIN = str.maketrans("_-", "xy")
+"""Tags of every cloud take letters and digits."""
+
+
+class Invitations:
+    """User data with which a new machine's agent joins: the same whenever it is asked for.
+
+    The token in it is derived, so it is stored nowhere; the database has its hash.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, vault: Vault) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._vault = vault
+
+    def __call__(self, key: str, host: HostRecord) -> str:
+        secret = self._vault.derive(f"join {key}")
+        until = self._settings.join_limit * 2
+        self._registry.add_token(secret, time.time(), until, host.name, host.site)
+        token = f"{secret}.{authority(self._settings).pin}"
+        return user_data(self._settings.agents_url, token, host.name, host.site)
 
 
 def authority(settings: Settings) -> Authority:

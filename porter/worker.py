@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 
-from celery import Celery
+from celery import Celery, Task
 
-from porter.domain.errors import Transient
+from porter.domain.errors import NotFound, Transient
+from porter.logs import about
 from porter.settings import Settings, load
-from porter.wiring import ADVANCE, SWEEP, ControlPlane, control_plane
+from porter.wiring import ADVANCE, CHECKPOINT, REAP, REQUEST, SWEEP, ControlPlane, control_plane
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +24,40 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
     control = control_plane(settings)
     app = control.celery
 
-    @app.task(name=ADVANCE, ignore_result=True)
-    def advance(migration_id: str) -> None:
+    @app.task(name=ADVANCE, ignore_result=True, bind=True)
+    def advance(self: Task, migration_id: str) -> None:
         """Take one migration as far as it goes. May be lost, doubled or late."""
         try:
-            control.engine.advance(migration_id)
+            with about(request=self.request.get(REQUEST), migration=migration_id):
+                control.engine.advance(migration_id)
         except Transient as error:
             log.warning("cannot advance %s now, the sweep tries again: %s", migration_id, error)
+
+    @app.task(name=REAP, ignore_result=True)
+    def reap(key: str) -> None:
+        """Go on removing a machine. May be lost, doubled or late."""
+        try:
+            control.reaper.reap(key)
+        except (Transient, NotFound) as error:
+            log.warning("cannot remove %s now, the sweep tries again: %s", key, error)
+
+    @app.task(name=CHECKPOINT, ignore_result=True, bind=True)
+    def checkpoint(self: Task, identity: str) -> None:
+        """Take one checkpoint as far as it goes. May be lost, doubled or late."""
+        try:
+            with about(request=self.request.get(REQUEST)):
+                control.keeper.advance(identity)
+        except Transient as error:
+            log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
 
     @app.task(name=SWEEP, ignore_result=True)
     def sweep() -> None:
         """Send again what may have been lost."""
         try:
             control.engine.sweep()
+            control.reaper.sweep()
+            control.keeper.sweep()
+            control.planner.sweep(time.time())
         except Transient as error:
             log.warning("cannot sweep now: %s", error)
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from porter.agent.journal import Journal
-from porter.agent.ledger import Ledger
+from porter.agent.journal import Journal, Record
+from porter.agent.ledger import TARGET, Ledger
 from porter.agent.live import Live
+from porter.agent.peer_client import PeerAddress, dial
 from porter.agent.peer_tls import Credentials
+from porter.agent.peer_wire import Wire
 from porter.agent.settings import AgentSettings
 from porter.agent.sockets import established
 from porter.agent.strays import end_strays
+from porter.agent.tunnels import Tunnels
 from porter.domain.errors import Transient
+from porter.protocol.messages import Handover, ShipImage
+from porter.store.base import Blobs
 from porter.wiring_agent import AgentParts
 
 
@@ -30,6 +36,10 @@ class Context:
     end_strays: Callable[[Path, float], list[str]] = end_strays
     established: Callable[[str], frozenset[str]] = established
     live: Live = field(default_factory=Live)
+    tunnels: Tunnels | None = None
+    """Ways to hosts that cannot be reached; None where there is no control plane to ask."""
+    open_store: Callable[[str], Blobs] | None = None
+    """The store of a migration or checkpoint, by tickets; None without a control plane."""
     unrecovered: set[str] = field(default_factory=set)
     """Migrations whose records have not been acted on again since the start."""
 
@@ -43,6 +53,33 @@ class Context:
                 f"cannot decide on migration {migration} yet: this host still recovers from a "
                 "restart"
             )
+
+    def dial(
+        self,
+        to: PeerAddress,
+        purpose: str,
+        order: Record | Handover | ShipImage,
+        **more: Any,
+    ) -> tuple[Wire, dict[str, Any]]:
+        """Connect to the other host of a migration, through a store if need be; see `dial`."""
+        if order.via and self.tunnels is not None:
+            to = PeerAddress(to.host, "127.0.0.1", self.tunnels.port(order.via))
+        try:
+            return dial(self.credentials, to, purpose, order.migration, order.token, **more)
+        except Transient:
+            if order.via and self.tunnels is not None:
+                self.tunnels.broken(order.via)
+            raise
+
+    def keep_route(self, record: Record) -> None:
+        """Let the source of an open migration come through a store, if that is its way."""
+        if record.via and record.role == TARGET and self.tunnels is not None:
+            self.tunnels.serve(record.via)
+
+    def close_route(self, record: Record) -> None:
+        """The migration is over here."""
+        if record.via and self.tunnels is not None:
+            self.tunnels.close(record.via)
 
     @property
     def ledger(self) -> Ledger:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from porter.agent.peer_tls import Credentials
 from porter.domain.errors import Transient, from_code
 from porter.protocol import codec
-from porter.protocol.messages import Heartbeat, Network, Orders, Progress, Result
+from porter.protocol.messages import (
+    Granted,
+    Heartbeat,
+    Listed,
+    Network,
+    Orders,
+    Progress,
+    Result,
+    WantTickets,
+)
+from porter.store.base import Blob, Blobs, Ticket
+from porter.store.tickets import TicketBlobs
 
 _TIMEOUT_S = 15.0
 _CODES = {401: "denied", 403: "denied", 404: "not_found", 409: "conflict", 410: "not_found"}
@@ -48,6 +61,22 @@ class ControlPlane:
 
     def result(self, command: str, result: Result) -> None:
         self._call("POST", f"/commands/{command}/result", codec.dump(result))
+
+    def store(self, migration: str) -> Blobs:
+        """The store of a migration or checkpoint in which this host takes part, by tickets."""
+
+        def ask(method: str, keys: Sequence[str], seconds: int) -> list[Ticket]:
+            want = WantTickets(migration, method, tuple(keys), seconds)
+            answer = self._call("POST", "/tickets", codec.dump(want)).json()
+            granted = codec.load(Granted, answer).tickets
+            return [Ticket(one.method, one.url, one.headers) for one in granted]
+
+        def listing(prefix: str) -> list[Blob]:
+            where = f"/blobs?{urlencode({'migration': migration, 'prefix': prefix})}"
+            answer = codec.load(Listed, self._call("GET", where).json())
+            return [Blob(key, size) for key, size in answer.blobs]
+
+        return TicketBlobs(ask, listing)
 
     def _call(self, verb: str, where: str, body: Any = None, wait: float = 0.0) -> httpx.Response:
         try:

@@ -22,6 +22,7 @@ from porter.agent.residents import Residents
 from porter.agent.settings import AgentSettings
 from porter.agent.source import SourceSide
 from porter.agent.target import TargetSide
+from porter.agent.tunnels import Tunnels
 from porter.domain.errors import NotFound, PorterError
 from porter.protocol import codec
 from porter.protocol.messages import (
@@ -33,6 +34,7 @@ from porter.protocol.messages import (
     Progress,
     Result,
 )
+from porter.store.base import Blobs
 from porter.wiring_agent import AgentParts
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Control(Protocol):
     def poll(self, wait: float, network: int, resume: bool) -> Orders: ...
     def progress(self, command: str, news: Progress) -> None: ...
     def result(self, command: str, result: Result) -> None: ...
+    def store(self, migration: str) -> Blobs: ...
     def close(self) -> None: ...
 
 
@@ -69,8 +72,12 @@ class Daemon:
         self._journal = Journal(settings.journal)
         self._stop = threading.Event()
         self._beat_now = threading.Event()
+        self._tunnels = Tunnels(self._control.store, self._journal, lambda: self.peer_port)
         self._context = Context(
-            settings, parts, self._journal, identity.credentials, changed=self._beat_now.set
+            *(settings, parts, self._journal, identity.credentials),
+            changed=self._beat_now.set,
+            tunnels=self._tunnels,
+            open_store=self._control.store,
         )
         self._underlay = underlay
         self._facts = Facts(parts, underlay, lambda: self.peer_port)
@@ -120,12 +127,14 @@ class Daemon:
         self._stop.set()
         self._beat_now.set()
         self._executor.done.set()
+        self._tunnels.close_all()
         if self._server is not None:
             self._server.close()
         self._control.close()
         for thread in self._threads:
             thread.join(_THREAD_ENDS_S)
-        self._journal.close()
+        if self._executor.wait(_THREAD_ENDS_S):
+            self._journal.close()
 
     # -- threads ----------------------------------------------------------------------------
 

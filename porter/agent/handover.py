@@ -25,6 +25,7 @@ from porter.domain.container import Tree
 from porter.domain.errors import Conflict, InDoubt, Permanent, PorterError, Transient
 from porter.domain.handover import Source, SourceEvent, Target
 from porter.domain.migration import Bytes, Connections
+from porter.domain.units import bytes_
 from porter.domain.workload import WorkloadSpec
 from porter.network.base import Held
 from porter.protocol import codec
@@ -79,6 +80,8 @@ class SourceHandover:
         trees = self._travelling(spec, record.container)
         link = self._link = self._connect()
         speed = link.measure_speed()
+        carries = f"the link carries {bytes_(speed)}/s"
+        self._tell(Progress("link", message=carries, capacity=speed or 0))
         self._make_room(spec)
         self._raise_if_cancelled()
         self._freeze(record, spec)
@@ -107,6 +110,7 @@ class SourceHandover:
                 peer_address=order.peer_address,
                 peer_port=order.peer_port,
                 token=order.token,
+                via=order.via,
             )
         )
 
@@ -116,7 +120,7 @@ class SourceHandover:
 
     def _connect(self) -> TargetLink:
         self._tell(Progress("connect"))
-        return TargetLink(self._context.credentials, self._order)
+        return TargetLink(self._context, self._order)
 
     def _make_room(self, spec: WorkloadSpec) -> None:
         """The dump will need about as much memory as the tasks have; find it while they run."""

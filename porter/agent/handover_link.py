@@ -8,8 +8,8 @@ from typing import Any
 
 import msgpack
 
-from porter.agent.peer_client import DataStreams, PeerAddress, dial
-from porter.agent.peer_tls import Credentials
+from porter.agent.context import Context
+from porter.agent.peer_client import DataStreams, PeerAddress
 from porter.agent.peer_wire import Wire
 from porter.agent.target import parse
 from porter.checkpoint.base import Manifest
@@ -29,13 +29,13 @@ _TELL_S = 2.0
 class TargetLink:
     """Made before the freeze, so that nothing about the network is learnt after it."""
 
-    def __init__(self, me: Credentials, order: Handover) -> None:
+    def __init__(self, context: Context, order: Handover) -> None:
         to = PeerAddress(order.target_host, order.peer_address, order.peer_port)
-        self._control, _ = dial(me, to, "control", order.migration, order.token)
+        self._control, _ = context.dial(to, "control", order)
         self._data: list[Wire] = []
         try:
             for _ in range(max(1, min(order.streams, _MAX_STREAMS))):
-                self._data.append(dial(me, to, "data", order.migration, order.token)[0])
+                self._data.append(context.dial(to, "data", order)[0])
         except PorterError:
             for wire in (self._control, *self._data):
                 wire.close()

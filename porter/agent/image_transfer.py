@@ -12,7 +12,7 @@ import zstandard
 
 from porter.agent.context import Context
 from porter.agent.journal import Record
-from porter.agent.peer_client import PeerAddress, dial, raise_refusal
+from porter.agent.peer_client import PeerAddress, raise_refusal
 from porter.agent.peer_wire import MAX_PAYLOAD, Wire
 from porter.domain.errors import Permanent
 from porter.protocol import codec
@@ -31,10 +31,7 @@ def ship_image(
     `progress` hears bytes done and in all.
     """
     to = PeerAddress(order.target_host, order.peer_address, order.peer_port)
-    wire, welcome = dial(
-        *(context.credentials, to, "image", order.migration, order.token),
-        image=codec.dump(order.image),
-    )
+    wire, welcome = context.dial(to, "image", order, image=codec.dump(order.image))
     try:
         missing = [str(layer) for layer in welcome.get("missing", ())]
         size = 0

@@ -51,6 +51,8 @@ class Record:
     peer_address: str = ""
     peer_port: int = 0
     token: str = ""
+    via: str = ""
+    """Below this prefix of a store the source talks to the target; empty: directly."""
     frozen: bool = False
     """Source: it was frozen once, so that resuming has something to undo."""
     yielded: bool = False

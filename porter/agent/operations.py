@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from porter.agent.checkpoints import Taking
 from porter.agent.context import Context
 from porter.agent.facts import Facts
 from porter.agent.handover import SourceHandover
 from porter.agent.image_transfer import ship_image
 from porter.agent.journal import Record
 from porter.agent.ledger import SOURCE, TARGET
+from porter.agent.restores import Restoring, let_others_read, open_gate, vacate
 from porter.agent.source import SourceSide
 from porter.agent.target import LOST, TargetSide, parse
 from porter.domain.errors import Conflict, NotFound, Transient
@@ -22,6 +25,7 @@ from porter.protocol import codec
 from porter.protocol.messages import (
     Check,
     Checked,
+    Checkpointed,
     Command,
     Handover,
     HandoverReport,
@@ -32,18 +36,27 @@ from porter.protocol.messages import (
     Prepared,
     Progress,
     Query,
+    Reach,
+    Reached,
+    Reclaim,
     Reserve,
     Reserved,
     Resolve,
+    RestoreCheckpoint,
+    Restored,
+    Rewrap,
     Settle,
     Settled,
     ShipImage,
     ShippedImage,
+    TakeCheckpoint,
+    Vacate,
 )
 
 Tell = Callable[[Progress], None]
+_REACH_S = 3.0
 _PROGRESS_EVERY_S = 0.5
-ASIDE = frozenset({Kind.QUERY, Kind.ABORT, Kind.REFUSE, Kind.RESOLVE, Kind.INSPECT})
+ASIDE = frozenset({Kind.QUERY, Kind.ABORT, Kind.REFUSE, Kind.RESOLVE, Kind.RECLAIM, Kind.INSPECT})
 """Kinds that need not wait for the migration's other commands; the records keep them in order."""
 
 
@@ -61,6 +74,7 @@ class Operations:
         self._facts = facts
         self._kinds: dict[Kind, tuple[type, Callable[[Any, Tell], object]]] = {
             Kind.INSPECT: (Inspect, self._inspect),
+            Kind.REACH: (Reach, self._reach),
             Kind.CHECK: (Check, self._check),
             Kind.RESERVE: (Reserve, self._reserve),
             Kind.SHIP_IMAGE: (ShipImage, self._ship_image),
@@ -70,7 +84,13 @@ class Operations:
             Kind.RESOLVE: (Resolve, self._resolve),
             Kind.ABORT: (Query, self._abort),
             Kind.REFUSE: (Query, self._refuse),
+            Kind.RECLAIM: (Reclaim, self._reclaim),
             Kind.SETTLE: (Settle, self._settle),
+            Kind.CHECKPOINT: (TakeCheckpoint, self._checkpoint),
+            Kind.RESTORE: (RestoreCheckpoint, self._restore),
+            Kind.OPEN: (Query, self._open),
+            Kind.VACATE: (Vacate, lambda order, _: vacate(context, order)),
+            Kind.REWRAP: (Rewrap, lambda order, _: let_others_read(context, order)),
         }
 
     def run(self, command: Command, tell: Tell) -> dict[str, Any]:
@@ -86,6 +106,13 @@ class Operations:
     def _inspect(self, order: Inspect, tell: Tell) -> WorkloadSpec:
         return self._parts.runtime.inspect(order.workload)
 
+    def _reach(self, order: Reach, tell: Tell) -> Reached:
+        try:
+            socket.create_connection((order.address, order.port), _REACH_S).close()
+        except OSError as error:
+            return Reached(False, error.strerror or str(error) or type(error).__name__)
+        return Reached(True)
+
     def _check(self, order: Check, tell: Tell) -> Checked:
         blockers = self._parts.blockers(order.spec, order.source, self._facts.gather())
         return Checked(tuple(blockers), self._parts.images.missing(order.spec.image))
@@ -97,10 +124,12 @@ class Operations:
                 spec=order.spec,
                 peer_host=order.source_host,
                 token=order.token,
+                via=order.via,
             )
         )
         if record.state != Target.RESERVED:
             raise Conflict(f"cannot reserve: this host has {record.state} the migration already")
+        self._context.keep_route(record)
         facts = self._facts.gather()
         return Reserved(
             facts.underlay, facts.peer_port, self._parts.images.missing(order.spec.image)
@@ -140,9 +169,14 @@ class Operations:
         if role == TARGET:
             peer = parse(Source, order.peer)
             self._ledger.create(Record(order.migration, "", TARGET, 0, Target.ABSENT))
+            if peer is Source.FENCED:
+                return _state(self._target.give_up(order.migration, order.via))
             return _state(self._target.hears(order.migration, peer))
         self._ledger.create(Record(order.migration, "", SOURCE, 0, Source.RUNNING))
         return _state(self._source.hears(order.migration, parse(Target, order.peer)))
+
+    def _reclaim(self, order: Reclaim, tell: Tell) -> HandoverState:
+        return _state(self._source.reclaim(order.migration, order.reason))
 
     def _role(self, order: Resolve) -> str:
         record = self._ledger.find(order.migration)
@@ -163,12 +197,26 @@ class Operations:
         if self._context.live.busy(order.migration):
             raise Transient("cannot settle: the handover is at work")
         side = self._source if record.role == SOURCE else self._target
+        if record.role == TARGET and order.as_it_is:
+            record = self._ledger.update(order.migration, note="")
         removed = side.settle(record)
+        self._context.close_route(record)
         self._ledger.update(
             record.migration, settled=True, token="", spec=_small(record.spec), report=None
         )
         self._context.changed()
         return Settled(tuple(removed))
+
+    # -- kept checkpoints -------------------------------------------------------------------
+
+    def _checkpoint(self, order: TakeCheckpoint, tell: Tell) -> Checkpointed:
+        return Taking(self._context, self._source, self._facts, order, _Throttle(tell)).run()
+
+    def _restore(self, order: RestoreCheckpoint, tell: Tell) -> Restored:
+        return Restoring(self._context, self._target, self._facts, order, _Throttle(tell)).run()
+
+    def _open(self, order: Query, tell: Tell) -> HandoverState:
+        return _state(open_gate(self._context, self._target, order))
 
 
 def _state(record: Record) -> HandoverState:

@@ -52,6 +52,7 @@ class Recovery:
         side = self._source if record.role == SOURCE else self._target
         unrecovered = self._context.unrecovered
         try:
+            self._context.keep_route(record)
             if record.migration in unrecovered:
                 record = side.recover(record)
                 unrecovered.discard(record.migration)

@@ -11,7 +11,7 @@ from pathlib import Path
 from porter.agent.context import Context
 from porter.agent.journal import Record
 from porter.agent.ledger import SOURCE
-from porter.agent.peer_client import PeerAddress, dial
+from porter.agent.peer_client import PeerAddress
 from porter.agent.target import LOST, parse
 from porter.domain.errors import Conflict, PorterError, Transient
 from porter.domain.handover import Source, SourceEvent, Target
@@ -25,6 +25,7 @@ _ASK_EVERY_S = 0.5
 _ENDS_S = 30.0
 _UNDECIDED = (Source.FROZEN, Source.HANDED_OVER)
 _HOLDING = (*_UNDECIDED, Source.GONE)
+_BACK = (Source.ABORTED, Source.FENCED)
 
 
 class SourceSide:
@@ -54,6 +55,15 @@ class SourceSide:
             self.ask(record)
         return self.enforce(self._ledger.source(migration, SourceEvent.ABORT, note=why))
 
+    def reclaim(self, migration: str, why: str) -> Record:
+        """A person decided for our copy, and the target's is proven not to run: run here again."""
+        live = self._context.live
+        self._context.must_be_recovered(migration)
+        live.cancel(migration, why)
+        if not live.wait(migration, _ENDS_S):
+            raise Transient(f"cannot reclaim {migration} yet: its handover has not ended")
+        return self.enforce(self._ledger.source(migration, SourceEvent.FENCE, note=why))
+
     def hears(self, migration: str, peer: Target) -> Record:
         """The target said what it is. While a handover is at work, it listens for itself."""
         if self._context.live.busy(migration):
@@ -66,10 +76,7 @@ class SourceSide:
         It hears our state with the question; so one that waits at the gate runs, and says so.
         """
         to = PeerAddress(record.peer_host, record.peer_address, record.peer_port)
-        wire, word = dial(
-            *(self._context.credentials, to, "ask", record.migration, record.token),
-            state=record.state,
-        )
+        wire, word = self._context.dial(to, "ask", record, state=record.state)
         wire.close()
         note = str(word.get("note", ""))
         if note.startswith(LOST):
@@ -118,7 +125,7 @@ class SourceSide:
             if record.applied == record.state or record.settled:
                 return record
             note = record.note
-            if record.state == Source.ABORTED:
+            if record.state in _BACK:
                 note = self._resume(record, held)
             elif record.state in _HOLDING:
                 self._hold_if_there(record)
@@ -127,8 +134,8 @@ class SourceSide:
             else:
                 return record
             self._context.changed()
-            # An aborted migration is over here; nobody may have to come back to settle it.
-            over = record.state == Source.ABORTED
+            # What runs here again is over here; nobody may have to come back to settle it.
+            over = record.state in _BACK
             changes = {"applied": record.state, "note": note, "settled": over}
             return self._ledger.update(record.migration, **changes)
 
@@ -226,7 +233,7 @@ class SourceSide:
 
     def settle(self, record: Record) -> list[str]:
         """Clear away what is decided. Raises Conflict while it is not."""
-        if record.state not in (Source.GONE, Source.ABORTED):
+        if record.state not in (Source.GONE, *_BACK):
             raise Conflict(f"cannot settle: the handover is {record.state} on the source")
         removed = []
         record = self.enforce(record)

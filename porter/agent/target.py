@@ -18,6 +18,7 @@ State = TypeVar("State", Source, Target)
 log = logging.getLogger(__name__)
 LOST = "tasks lost: "
 """Begins the note of a target that owns a workload whose tasks are gone."""
+FENCED = "it was decided that the source's copy runs"
 _RESTORE_ENDS_S = 60.0
 _SESSION_ENDS_S = 30.0
 _AT_GATE_S = 0.5
@@ -68,12 +69,28 @@ class TargetSide:
     def hears(self, migration: str, peer: Source, packets: Sequence[bytes] = ()) -> Record:
         """The source said what it is: take over if it handed over, refuse if it aborted."""
         self._context.must_be_recovered(migration)
+        if peer is Source.FENCED:
+            return self.give_up(migration)
         if peer is Source.ABORTED:
             self._end_session(migration, "the source aborted")
         elif peer is Source.HANDED_OVER and self._lost_at_gate(migration):
             return self.refuse(migration, "the restored tasks were lost at the gate")
         record = self._ledger.target_hears(migration, peer)
         return self.enforce(record, packets)
+
+    def give_up(self, migration: str, via: str = "") -> Record:
+        """A person decided for the source's copy: ours goes, whatever became of it.
+
+        `via` is the underlay address of the host that has the workload.
+        """
+        self._end_session(migration, FENCED)
+        record = self._ledger.get(migration)
+        if record.settled:
+            return record
+        record = self._ledger.target_hears(migration, Source.FENCED, note=FENCED)
+        if via and record.spec is not None and record.spec.address:
+            self._parts.network.yield_to(record.spec.address, via)
+        return self.enforce(record)
 
     def refuse(self, migration: str, why: str) -> Record:
         """Never run this migration, unless it runs already; the answer is the record."""
@@ -111,16 +128,21 @@ class TargetSide:
             self._context.changed()
             # A refused migration is over here; nobody may have to come back to settle it.
             over = record.state == Target.REFUSED
+            if over:
+                self._context.close_route(record)
             changes = {"applied": record.state, "note": note, "settled": over}
             return self._ledger.update(record.migration, **changes)
 
     def _run(self, record: Record, packets: Sequence[bytes]) -> str:
         """Answer for the address, open the gate, wait until the tasks run."""
         spec = record.spec
-        if spec is not None and spec.address:
-            self._parts.network.claim(spec.address, spec.mac)
         twin = self._parts.checkpoints.find_twin(record.migration)
         restore = self._restores.pop(record.migration, None)
+        if twin is None and restore is None and not self._tasks_there(record):
+            # The host was off. The source may still hold its copy: do not take its address.
+            return f"{LOST}the host lost its power after it took over"
+        if spec is not None and spec.address:
+            self._parts.network.claim(spec.address, spec.mac)
         if twin is not None:
             gate = self._parts.gate(twin.images)
             if restore is not None or gate.waiting(_AT_GATE_S):
@@ -133,6 +155,12 @@ class TargetSide:
         if packets:
             self._parts.network.replay(packets)
         return note
+
+    def _tasks_there(self, record: Record) -> bool:
+        return any(
+            found.container == record.container and found.state in ("running", "paused")
+            for found in self._parts.runtime.discover()
+        )
 
     def _wake_peers(self, restore: Restore, packets: Sequence[bytes]) -> None:
         """The tasks run before the engine says so; a packet that comes too early is harmless."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import sys
 from pathlib import Path
 
 import click
 
-from porter.agent import logs
+from porter import logs
 from porter.agent.main import run
 from porter.agent.settings import PEER_PORT, STATE, AgentSettings
 from porter.domain.errors import Conflict, Denied, Invalid, NotFound, PorterError
+from porter.settings import log_format
 
 _USER_ERRORS = (Invalid, Denied, NotFound, Conflict)
 
@@ -35,7 +39,8 @@ def agent(
     """Make this machine a Porter host and serve until SIGTERM."""
     from porter.wiring_agent import agent_parts  # the concrete rooms are costly to import
 
-    logs.to_stderr()
+    logs.to_stderr(log_format(os.environ, "json"), logging.WARNING)
+    logs.always(host=name or socket.gethostname())
     settings = AgentSettings(
         url=url.rstrip("/"),
         state=state,

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,11 @@ class App:
         width = None if interactive() or "COLUMNS" in os.environ else _PIPE_WIDTH
         return Console(highlight=False, width=width)
 
+    def working(self, what: str) -> AbstractContextManager[Any]:
+        """A spinner for a person who waits; nothing in a pipe or with --json."""
+        quiet = self.json or not interactive()
+        return nullcontext() if quiet else self.console.status(f"{what} …")
+
     def show(self, document: Any, picture: RenderableType | None) -> None:
         """Print the document as JSON if asked for, else its picture."""
         if self.json:
@@ -71,7 +77,7 @@ def report(error: PorterError, as_json: bool) -> int:
     """Say what went wrong on stderr, and as JSON on stdout if asked for. Returns the exit code."""
     if as_json:
         wrong = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        print_json({"error": wrong})
+        print_json({"error": wrong | error.members})
     click.echo(f"porter: {error}", err=True)
     return exit_code(error)
 

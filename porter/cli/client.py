@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
+from porter.cli.events import Event, parse_events
 from porter.domain.errors import (
     Conflict,
     Denied,
@@ -25,7 +24,13 @@ from porter.domain.errors import (
 )
 
 _TRIES = 4
+_PRICES_S = 120.0
+"""Price lists that are read for the first time take a while."""
 _STREAM_SILENCE_S = 60.0
+_MEMBERS = ("plan", "hash", "policy", "rule", "opens_at")
+"""What else a refusal may name; see docs/policies-and-plans.md."""
+_PAGE = 1000
+"""Items of one page of a list: as many as there may be."""
 _BY_STATUS: dict[int, type[PorterError]] = {
     HTTPStatus.UNAUTHORIZED: Denied,
     HTTPStatus.FORBIDDEN: Denied,
@@ -38,17 +43,6 @@ class Unreachable(Transient):
     """No control plane answers at the address."""
 
     code = "unreachable"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened in a migration. `data` depends on `kind`."""
-
-    id: str
-    kind: str
-    at: str
-    message: str
-    data: dict[str, Any]
 
 
 class Api:
@@ -75,10 +69,14 @@ class Api:
             trust_env=parts.hostname not in ("127.0.0.1", "::1", "localhost"),
         )
 
-    # -- hosts, workloads
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    # -- hosts
 
     def hosts(self) -> list[dict[str, Any]]:
-        return _items(self._call("GET", "/v1/hosts"))
+        return self._pages("/v1/hosts")
 
     def remove_host(self, name: str) -> None:
         self._call("DELETE", f"/v1/hosts/{_part(name)}")
@@ -86,8 +84,77 @@ class Api:
     def join_token(self, body: dict[str, Any]) -> dict[str, Any]:
         return _document(self._call("POST", "/v1/join-tokens", body))
 
+    # -- sites
+
+    def sites(self) -> list[dict[str, Any]]:
+        return self._pages("/v1/sites")
+
+    def site(self, name: str) -> dict[str, Any]:
+        return _document(self._call("GET", f"/v1/sites/{_part(name)}"))
+
+    def add_site(self, body: dict[str, Any]) -> dict[str, Any]:
+        return _document(self._call("POST", "/v1/sites", body))
+
+    def verify_site(self, name: str) -> list[dict[str, Any]]:
+        return _items(self._call("POST", f"/v1/sites/{_part(name)}/verify", timeout=120.0))
+
+    def sweep_site(self, name: str, remove: bool) -> list[dict[str, Any]]:
+        path = f"/v1/sites/{_part(name)}/sweep"
+        return _items(self._call("POST", path, {"remove": remove}, timeout=120.0))
+
+    def remove_site(self, name: str) -> None:
+        self._call("DELETE", f"/v1/sites/{_part(name)}")
+
+    # -- prices
+
+    def prices(self, query: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        path = f"/v1/prices?{urlencode(query)}"
+        return _items(self._call("GET", path, timeout=_PRICES_S))
+
+    def workload_prices(self, name: str, query: list[tuple[str, str]]) -> dict[str, Any]:
+        path = f"/v1/workloads/{_part(name)}/prices?{urlencode(query)}"
+        return _document(self._call("GET", path, timeout=_PRICES_S))
+
+    # -- stores
+
+    def stores(self) -> list[dict[str, Any]]:
+        return self._pages("/v1/stores")
+
+    def add_store(self, body: dict[str, Any]) -> dict[str, Any]:
+        return _document(self._call("POST", "/v1/stores", body))
+
+    def verify_store(self, name: str) -> None:
+        self._call("POST", f"/v1/stores/{_part(name)}/verify", timeout=120.0)
+
+    def remove_store(self, name: str) -> None:
+        self._call("DELETE", f"/v1/stores/{_part(name)}")
+
+    # -- checkpoints
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return self._pages("/v1/checkpoints")
+
+    def checkpoint(self, identity: str) -> dict[str, Any]:
+        return _document(self._call("GET", f"/v1/checkpoints/{_part(identity)}"))
+
+    def create_checkpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        return _document(self._call("POST", "/v1/checkpoints", body))
+
+    def restore_checkpoint(self, identity: str, to: str) -> dict[str, Any]:
+        path = f"/v1/checkpoints/{_part(identity)}/restore"
+        return _document(self._call("POST", path, {"to": to}))
+
+    def remove_checkpoint(self, identity: str) -> dict[str, Any]:
+        return _document(self._call("DELETE", f"/v1/checkpoints/{_part(identity)}"))
+
+    # -- workloads
+
+    def declare(self, workload: str, endpoints: list[str]) -> dict[str, Any]:
+        path = f"/v1/workloads/{_part(workload)}/endpoints"
+        return _document(self._call("PUT", path, {"endpoints": endpoints}))
+
     def workloads(self) -> list[dict[str, Any]]:
-        return _items(self._call("GET", "/v1/workloads"))
+        return self._pages("/v1/workloads")
 
     def workload(self, name: str) -> dict[str, Any]:
         return _document(self._call("GET", f"/v1/workloads/{_part(name)}"))
@@ -98,9 +165,9 @@ class Api:
 
     # -- migrations
 
-    def migrate(self, workload: str, to: str, mode: str) -> dict[str, Any]:
+    def migrate(self, workload: str, to: str, mode: str, **more: Any) -> dict[str, Any]:
         """Start a migration. Repeated with one idempotency key if the answer gets lost."""
-        body = {"workload": workload, "to": to, "mode": mode}
+        body = {"workload": workload, "to": to, "mode": mode, **more}
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         for left in reversed(range(_TRIES)):
             try:
@@ -111,14 +178,22 @@ class Api:
                 time.sleep(0.5)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def migrations(self) -> list[dict[str, Any]]:
-        return _items(self._call("GET", "/v1/migrations"))
+    def migrations(self, most: int = 100) -> list[dict[str, Any]]:
+        """The newest ones, so many at most."""
+        return self._pages("/v1/migrations", most)
 
     def migration(self, identity: str) -> dict[str, Any]:
         return _document(self._call("GET", f"/v1/migrations/{_part(identity)}"))
 
     def cancel(self, identity: str) -> dict[str, Any]:
         return _document(self._call("POST", f"/v1/migrations/{_part(identity)}/cancel"))
+
+    def rollback(self, identity: str) -> dict[str, Any]:
+        return _document(self._call("POST", f"/v1/migrations/{_part(identity)}/rollback"))
+
+    def resolve(self, identity: str, run_on: str, reason: str, **proof: bool) -> dict[str, Any]:
+        body = {"run_on": run_on, "reason": reason, **proof}
+        return _document(self._call("POST", f"/v1/migrations/{_part(identity)}/resolve", body))
 
     def receipt(self, identity: str) -> dict[str, Any]:
         return _document(self._call("GET", f"/v1/migrations/{_part(identity)}/receipt"))
@@ -128,7 +203,7 @@ class Api:
         try:
             return self.migration(prefix)
         except NotFound:
-            found = [m for m in self.migrations() if str(m["id"]).startswith(prefix)]
+            found = [m for m in self.migrations(10_000) if str(m["id"]).startswith(prefix)]
             if len(found) == 1:
                 return found[0]
             if not found:
@@ -157,7 +232,62 @@ class Api:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
+    # -- people
+
+    def listing(self, kind: str) -> list[dict[str, Any]]:
+        """All `users` or `tokens`."""
+        return self._pages(f"/v1/{kind}")
+
+    def change(self, method: str, *path: str, body: Any = None) -> dict[str, Any]:
+        return _document(self._call(method, "/v1/" + "/".join(map(_part, path)), body))
+
+    # -- audit
+
+    def audit(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        return _items(self._call("GET", f"/v1/audit?{urlencode(query)}"))
+
+    def audit_head(self) -> dict[str, Any]:
+        return _document(self._call("GET", "/v1/audit/head"))
+
+    def audit_export(self) -> tuple[str, Iterator[str]]:
+        """Number and hash of the trail's last entry, and its lines as they come."""
+        lines = self._lines("/v1/audit/export", "Audit-Head")
+        return next(lines), lines
+
+    # -- for modules that know their own paths
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return _document(self._call(method, path, body, timeout=_PRICES_S))
+
+    def pages(self, path: str) -> list[dict[str, Any]]:
+        return self._pages(path)
+
+    def text(self, path: str, method: str = "GET") -> str:
+        return self._send(method, path).text
+
     # -- plumbing
+
+    def _lines(self, path: str, header: str) -> Iterator[str]:
+        """A header of the answer, then its lines."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise self._refusal(answer)
+                yield answer.headers.get(header, "")
+                yield from answer.iter_lines()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _pages(self, path: str, most: int | None = None) -> list[dict[str, Any]]:
+        """A list with all its pages, or its first `most` items."""
+        found: list[dict[str, Any]] = []
+        following: str | None = f"{path}?limit={min(most or _PAGE, _PAGE)}"
+        while following and (most is None or len(found) < most):
+            answer = self._send("GET", following)
+            found += _items(self._read(answer))
+            following = answer.links.get("next", {}).get("url")
+        return found[:most]
 
     def _call(
         self,
@@ -167,6 +297,16 @@ class Api:
         headers: dict[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
+        return self._read(self._send(method, path, body, headers, timeout))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> httpx.Response:
         try:
             answer = self._http.request(
                 method,
@@ -179,6 +319,9 @@ class Api:
             raise self._unreachable(error) from error
         if answer.is_error:
             raise self._refusal(answer)
+        return answer
+
+    def _read(self, answer: httpx.Response) -> Any:
         if answer.status_code == HTTPStatus.NO_CONTENT or not answer.content:
             return None
         try:
@@ -213,27 +356,10 @@ class Api:
             message = f"cannot do it: {self.url} answered {status} {answer.reason_phrase}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Transient(message, remedy or "'porter status' shows how the control plane is")
-        return _BY_STATUS.get(status, Invalid)(message, remedy)
-
-
-def parse_events(lines: Iterator[str]) -> Iterator[Event]:
-    """Server-sent events from their lines. Comments (heartbeats) are passed over."""
-    identity, data = "", []
-    for line in lines:
-        if line.startswith("id:"):
-            identity = line[3:].strip()
-        elif line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line and data:
-            raw = json.loads("\n".join(data))
-            data = []
-            yield Event(
-                id=identity or str(raw.get("id", "")),
-                kind=str(raw.get("kind", "")),
-                at=str(raw.get("at", "")),
-                message=str(raw.get("message") or ""),
-                data=raw.get("data") or {},
-            )
+        error = _BY_STATUS.get(status, Invalid)(message, remedy)
+        error.code = str(problem.get("code") or error.code)
+        error.members = {key: problem[key] for key in _MEMBERS if problem.get(key)}
+        return error
 
 
 def _read_token(path: Path) -> str | None:

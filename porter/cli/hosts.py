@@ -1,15 +1,21 @@
-"""`porter host` and `porter site`."""
+"""`porter host`."""
 
 from __future__ import annotations
 
+import subprocess
+import time
 from typing import Any
 
 import click
 
+from porter.bootstrap import HOME, user_data
 from porter.cli import show
-from porter.cli.app import App, PorterGroup
-from porter.domain.errors import Invalid, NotFound
+from porter.cli.app import OK, App, PorterGroup
+from porter.domain.errors import Invalid, NotFound, Transient
 from porter.domain.units import clock
+
+_AS_ROOT = '[ "$(id -u)" = 0 ] && exec sh -s; exec sudo -n sh -s'
+_JOINS_S = 120
 
 
 @click.group(cls=PorterGroup)
@@ -43,13 +49,75 @@ def token(app: App, name: str | None, site_name: str | None, ttl: float | None) 
 
 
 @host.command()
+@click.argument("destination", metavar="[USER@]ADDRESS")
+@click.option("--name", help="The host's name; ADDRESS up to its first dot if not given.")
+@click.option("--site", "site_name", default="onprem", show_default=True, help="Where it stands.")
+@click.option("--port", type=int, help="SSH's port.")
+@click.option("--identity", type=click.Path(dir_okay=False), help="SSH's key file.")
+@click.option("--option", "-o", "options", multiple=True, help="As ssh -o.")
+@click.option("--url", help="Where the host finds the control plane, if not as it believes.")
+@click.pass_obj
+def join(
+    app: App,
+    destination: str,
+    name: str | None,
+    site_name: str,
+    port: int | None,
+    identity: str | None,
+    options: tuple[str, ...],
+    url: str | None,
+) -> int:
+    """Make a machine a host over SSH: installs Porter and starts its agent.
+
+    It needs root there: as the user, or by sudo without a password.
+    """
+    address = destination.rpartition("@")[2]
+    name = name or (address if address.replace(".", "").isdigit() else address.partition(".")[0])
+    made = app.api.join_token({"name": name, "site": site_name})
+    script = user_data((url or made["url"]).rstrip("/"), made["token"], name, site_name)
+    words = ["ssh", "-o", "BatchMode=yes", *(f"-o{one}" for one in options)]
+    words += ["-p", str(port)] if port else []
+    words += ["-i", identity] if identity else []
+    with app.working(f"setting {name} up"):
+        # The script goes in by stdin: it holds the token.
+        done = subprocess.run(
+            [*words, "--", destination, _AS_ROOT],
+            input=script,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Invalid(
+                f"cannot set {name} up over SSH: {done.stderr.strip() or 'ssh failed'}",
+                f"try 'ssh {destination} true'; the machine's own log is {HOME}/log",
+            )
+        _await_host(app, name)
+    app.show(find_host(app, name), f"{name} has joined")
+    return OK
+
+
+def _await_host(app: App, name: str) -> None:
+    until = time.monotonic() + _JOINS_S
+    while not any(one["name"] == name and one["alive"] for one in app.api.hosts()):
+        if time.monotonic() > until:
+            raise Transient(
+                f"cannot see {name}: its agent did not join within {_JOINS_S} s",
+                f"see {HOME}/log there, and that it reaches the control plane",
+            )
+        time.sleep(0.5)
+
+
+@host.command()
 @click.argument("name")
 @click.pass_obj
 def rm(app: App, name: str) -> None:
-    """Forget a host; its agent's certificate is no longer accepted."""
+    """Forget a host; its agent's certificate is no longer accepted. A machine that Porter made is
+    terminated."""
     found = find_host(app, name)
     app.api.remove_host(found["name"])
-    app.show({"removed": found["name"]}, f"{found['name']} is removed")
+    done = "is being terminated" if found.get("machine") else "is removed"
+    app.show({"removed": found["name"]}, f"{found['name']} {done}")
 
 
 def find_host(app: App, wanted: str) -> dict[str, Any]:
@@ -65,27 +133,3 @@ def find_host(app: App, wanted: str) -> dict[str, Any]:
     if found:
         raise Invalid(f"cannot tell which host {wanted!r} is", f"give a name: {names}")
     raise NotFound(f"cannot find a host {wanted!r}: there is none", f"the hosts are: {names}")
-
-
-@click.group(cls=PorterGroup)
-def site() -> None:
-    """Places that hosts are in: your own rooms, a cloud's region."""
-
-
-@site.command("ls")
-@click.pass_obj
-def list_sites(app: App) -> None:
-    """List the sites of the joined hosts."""
-    found: dict[str, dict[str, Any]] = {}
-    where: dict[str, str] = {}
-    for known in app.api.hosts():
-        entry = found.setdefault(
-            known["site"], {"name": known["site"], "hosts": [], "workloads": []}
-        )
-        entry["hosts"].append(known["name"])
-        where[known["name"]] = known["site"]
-    for workload in app.api.workloads():
-        if workload.get("host") in where:
-            found[where[workload["host"]]]["workloads"].append(workload["name"])
-    sites = [found[name] for name in sorted(found)]
-    app.show(sites, show.sites(sites))

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from porter.cli.app import App
-from porter.domain.errors import Invalid
+from porter.domain.errors import Conflict, Invalid
 from porter.lab.agents import AGENTS_PORT, give_agent
+from porter.lab.clouds.control import sites as clouds_of
 from porter.lab.lab import DEFAULT_HOSTS, Lab, LabReport
 from porter.lab.state import WAN
 
@@ -63,13 +64,19 @@ def lab() -> None:
 @click.option("--hosts", default=",".join(DEFAULT_HOSTS), show_default=True, help="Their names.")
 @click.option("--link", default="1gbit", show_default=True, help="Each host's bandwidth, or none.")
 @click.option("--images/--no-images", default=True, help="Give new hosts the test image.")
+@click.option("--clouds", default="", help="Stand-ins to run: aws,gcp,azure,openstack.")
 @_options
-def up(hosts: str, link: str, images: bool, name: str, as_json: bool) -> None:
-    """Bring the lab up. Hosts that run already are left alone, others are booted."""
+def up(hosts: str, link: str, images: bool, clouds: str, name: str, as_json: bool) -> None:
+    """Bring the lab up. Hosts that run already are left alone, others are booted.
+
+    A cloud of --clouds is reached by its own SDK, and its machines are hosts of the lab.
+    """
     # Whoever ends us while we build should find nothing half-built either.
     signal.signal(signal.SIGTERM, _interrupt)
-    wanted = [host.strip() for host in hosts.split(",") if host.strip()]
-    report = Lab(name).up(wanted, parse_rate(link), images=images)
+    wanted, kinds = (
+        [word.strip() for word in words.split(",") if word.strip()] for words in (hosts, clouds)
+    )
+    report = Lab(name).up(wanted, parse_rate(link), images=images, clouds=kinds)
     _show(report, as_json)
 
 
@@ -90,6 +97,24 @@ def join(app: App, hosts: tuple[str, ...], port: int, name: str, as_json: bool) 
         place.address(host)  # an unknown host costs no token
         give_agent(place, host, app.api.join_token({"name": host})["token"], port)
     _say(as_json, {"name": name, "joining": joined}, f"joining: {', '.join(joined)}; see host ls")
+
+
+@lab.command()
+@_options
+@click.pass_obj
+def sites(app: App, name: str, as_json: bool) -> None:
+    """Add the lab's clouds to the control plane, in place of what it knew of them."""
+    found = clouds_of(Lab(name).directory)
+    for site in found.values():
+        body = {key: getattr(site, key) for key in ("name", "kind", "region")}
+        body |= {"settings": dict(site.settings), "secrets": dict(site.secrets)}
+        try:
+            app.api.add_site(body)
+        except Conflict:
+            app.api.remove_site(site.name)
+            app.api.add_site(body)
+    names = [site.name for site in found.values()]
+    _say(as_json, {"name": name, "sites": names}, f"added: {', '.join(names) or 'none'}")
 
 
 @lab.command()
@@ -116,9 +141,14 @@ def _show(report: LabReport, as_json: bool) -> None:
     for host in report["hosts"]:
         state = "cut off" if host["partitioned"] and host["init_pid"] else host["state"]
         agent = f"agent {host['agent_pid']}" if host["agent_pid"] else "no agent"
+        kind, _, machine = host["machine"].partition("/")
+        agent = f"{kind} {machine.rpartition('/')[2]}" if kind else agent
         click.echo(f"  {host['name']:<14} {host['address']:<14} {state:<9} {agent}")
     click.echo(f"  {'this machine':<14} {report['gateway']}")
     click.echo(f"  {WAN:<14} {report['client']:<14} where clients call from")
+    for cloud in report["clouds"]:
+        state = f"pid {cloud['pid']}" if cloud["pid"] else "died: 'porter lab up' starts it again"
+        click.echo(f"  {cloud['kind']:<14} site {cloud['site']}, {state}")
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})

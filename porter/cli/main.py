@@ -17,14 +17,48 @@ COMMANDS = {
     "up": ("porter.cli.up:up", "Start the control plane on this machine."),
     "down": ("porter.cli.up:down", "Stop the control plane of this machine."),
     "status": ("porter.cli.up:status", "Say whether the control plane runs, and how it is."),
-    "host": ("porter.cli.hosts:host", "Machines that run an agent: ls, token, rm."),
-    "site": ("porter.cli.hosts:site", "Places that hosts are in: ls."),
-    "workload": ("porter.cli.workloads:workload", "Containers under Porter's care: ls, show."),
+    "host": ("porter.cli.hosts:host", "Machines that run an agent: ls, token, join, rm."),
+    "site": (
+        "porter.cli.sites:site",
+        "Places that hosts are in: ls, show, add, verify, sweep, rm.",
+    ),
+    "price": ("porter.cli.prices:price", "What machines and traffic cost: show, compare."),
+    "store": (
+        "porter.cli.stores:store",
+        "Object stores for checkpoints: ls, add, verify, rm.",
+    ),
+    "workload": (
+        "porter.cli.workloads:workload",
+        "Containers under Porter's care: ls, show, endpoints.",
+    ),
     "migrate": ("porter.cli.migrations:migrate", "Move a workload to another host or site."),
     "migration": (
         "porter.cli.migrations:migration",
         "Moves, past and present: ls, show, watch, cancel, rollback.",
     ),
+    "plan": (
+        "porter.cli.plans:plan",
+        "Moves planned beforehand: create, ls, show, approve, decline, execute.",
+    ),
+    "policy": (
+        "porter.cli.policies:policy",
+        "What moves must keep to: ls, show, apply, rm, test.",
+    ),
+    "receipt": ("porter.cli.receipts:receipt", "Signed receipts: get, keys, verify."),
+    "checkpoint": (
+        "porter.cli.checkpoints:checkpoint",
+        "States of workloads, kept: create, ls, show, rm, restore.",
+    ),
+    "user": (
+        "porter.cli.people:user",
+        "People and their roles: ls, grant, withdraw, disable, enable.",
+    ),
+    "token": ("porter.cli.people:token", "API tokens for programs: create, ls, revoke."),
+    "audit": (
+        "porter.cli.audit:audit",
+        "Who did what: ls, export, and verify that nobody changed it.",
+    ),
+    "dashboard": ("porter.cli.dashboard:dashboard", "Say where the dashboard is."),
     "doctor": ("porter.cli.doctor:doctor", "Check whether this machine can be a host."),
     "lab": ("porter.cli.lab:lab", "A hybrid cloud on this one machine, to try things out."),
     "agent": ("porter.cli.agent:agent", "Run this machine's agent."),

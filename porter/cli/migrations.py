@@ -11,7 +11,6 @@ from rich.text import Text
 from porter.cli import show
 from porter.cli.app import BAD_INPUT, FAILED, INTERRUPTED, OK, App, PorterCommand, PorterGroup
 from porter.cli.watch import Interrupted, watch_migration
-from porter.domain.errors import Conflict
 from porter.domain.migration import FINAL, Mode
 
 
@@ -25,19 +24,44 @@ from porter.domain.migration import FINAL, Mode
     show_default=True,
     help="How; auto picks the best that both hosts can do.",
 )
+@click.option(
+    "--provision",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Make a machine at the site; auto does where it has no host.",
+)
+@click.option("--max-price", metavar="AMOUNT", help="Most that such a machine may cost an hour.")
+@click.option("--release", is_flag=True, help="Remove the machine left, if Porter made it.")
+@click.option("--via", metavar="STORE", help="Have the hosts talk through this store.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it could move, or why not.")
 @click.option("--detach", is_flag=True, help="Start it and return; watch it later.")
 @click.pass_obj
-def migrate(app: App, name: str, target: str, mode: str, dry_run: bool, detach: bool) -> int:
+def migrate(
+    app: App,
+    name: str,
+    target: str,
+    mode: str,
+    provision: str,
+    max_price: str | None,
+    release: bool,
+    via: str | None,
+    dry_run: bool,
+    detach: bool,
+) -> int:
     """Move the workload NAME to another host or site, and wait for the receipt."""
     if dry_run:
         return _preflight(app, name, target, mode)
-    started = app.api.migrate(name, target, mode)
+    more: dict[str, Any] = {} if provision == "auto" else {"provision": provision}
+    more |= {"max_price": max_price} if max_price else {}
+    more |= {"release": True} if release else {}
+    more |= {"via": via} if via else {}
+    started = app.api.migrate(name, target, mode, **more)
     if detach:
         identity = started["id"]
         app.show(started, f"{identity} is under way; 'porter migration watch {identity}' shows it")
         return OK
-    return _watch(app, str(started["id"]), leave_held=True)
+    return follow(app, str(started["id"]), leave_held=True)
 
 
 def _preflight(app: App, name: str, target: str, mode: str) -> int:
@@ -47,11 +71,14 @@ def _preflight(app: App, name: str, target: str, mode: str) -> int:
         headline = Text(f"{name} cannot move to {target}:", style="bold")
         app.show(answer, Group(headline, show.blockers(found)))
         return BAD_INPUT
-    app.show(answer, Text(f"✓ nothing stands in the way of moving {name} to {target}", "green"))
+    headline = Text(f"✓ nothing stands in the way of moving {name} to {target}", "green")
+    offers = answer.get("offers") or []
+    app.show(answer, Group(headline, show.offers(offers)) if offers else headline)
     return OK
 
 
-def _watch(app: App, identity: str, *, leave_held: bool = False) -> int:
+def follow(app: App, identity: str, *, leave_held: bool = False) -> int:
+    """Watch a migration and print its receipt; returns the exit code."""
     try:
         receipt = watch_migration(app, identity, leave_held=leave_held)
     except Interrupted:
@@ -114,7 +141,7 @@ def _unfinished(found: dict[str, Any]) -> Group:
 @click.pass_obj
 def watch(app: App, identity: str) -> int:
     """Follow a migration to its end and print the receipt."""
-    return _watch(app, str(app.api.find_migration(identity)["id"]))
+    return follow(app, str(app.api.find_migration(identity)["id"]))
 
 
 @migration.command()
@@ -133,29 +160,54 @@ def cancel(app: App, identity: str) -> None:
 def rollback(app: App, identity: str, detach: bool) -> int:
     """Undo a migration: cancel one that runs, move back one that succeeded."""
     found = app.api.find_migration(identity)
-    if found.get("state") not in FINAL:
-        app.api.cancel(str(found["id"]))
+    undoing = app.api.rollback(str(found["id"]))
+    if undoing["id"] == found["id"]:
         return OK if detach else _watch_undo(app, str(found["id"]))
-    if found.get("state") != "succeeded":
-        raise Conflict(
-            f"cannot roll back {found['id']}: it did not move anything",
-            "'porter workload ls' shows where the workload is",
-        )
-    where = app.api.workload(str(found["workload"])).get("host")
-    if where != found.get("to"):
-        raise Conflict(
-            f"cannot roll back {found['id']}: {found['workload']} is on {where} by now",
-            f"move it with 'porter migrate {found['workload']} --to {found['from']}'",
-        )
-    back = app.api.migrate(str(found["workload"]), str(found["from"]), str(found["mode"]))
     if detach:
-        app.show(back, f"{back['id']} moves {found['workload']} back to {found['from']}")
+        what = f"moves {undoing['workload']} back to {undoing['to']}"
+        app.show(undoing, f"{undoing['id']} {what}")
         return OK
-    return _watch(app, str(back["id"]), leave_held=True)
+    return follow(app, str(undoing["id"]), leave_held=True)
+
+
+@migration.command()
+@click.argument("identity", metavar="ID")
+@click.option(
+    "--run-on",
+    type=click.Choice(["source", "target"]),
+    required=True,
+    help="Whose copy runs; the other one's is given up.",
+)
+@click.option("--reason", required=True, help="Why; the receipt keeps it with your name.")
+@click.option("--fence", is_flag=True, help="Have Porter power the target's machine off.")
+@click.option(
+    "--i-powered-it-off",
+    "fenced",
+    is_flag=True,
+    help="You did, and answer for it that it stays off until this is over.",
+)
+@click.option("--detach", is_flag=True, help="Only decide; watch it later.")
+@click.pass_obj
+def resolve(
+    app: App, identity: str, run_on: str, reason: str, fence: bool, fenced: bool, detach: bool
+) -> int:
+    """Decide how a held migration ends.
+
+    To run it on the source it must be sure that the target does not and never will.
+    """
+    found = str(app.api.find_migration(identity)["id"])
+    proof = {"fence": True} if fence else {}
+    proof |= {"fenced": True} if fenced else {}
+    answer = app.api.resolve(found, run_on, reason, **proof)
+    click.echo(f"porter: {answer.get('gives_up', '')}", err=True)
+    if detach:
+        app.show(answer, f"{found} will run on the {run_on}")
+        return OK
+    return follow(app, found) if run_on == "target" else _watch_undo(app, found)
 
 
 def _watch_undo(app: App, identity: str) -> int:
-    """As `_watch`, but here rolled back is what was wanted."""
-    code = _watch(app, identity)
+    """As `follow`, but here rolled back is what was wanted."""
+    code = follow(app, identity)
     state = app.api.migration(identity).get("state") if code == FAILED else None
     return OK if state == "rolled_back" else code

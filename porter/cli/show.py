@@ -101,8 +101,43 @@ def workloads(found: Iterable[dict[str, Any]]) -> RenderableType:
 
 
 def sites(found: Iterable[dict[str, Any]]) -> RenderableType:
-    rows = [[s["name"], ", ".join(s["hosts"]), len(s["workloads"])] for s in found]
-    return table(("SITE", "HOSTS", "WORKLOADS"), rows, "No sites yet: no host has joined.")
+    def row(site: dict[str, Any]) -> list[Any]:
+        missing = site.get("missing") or []
+        rights = Text(f"{len(missing)} missing", style="red") if missing else ""
+        if not missing and site.get("verified_at"):
+            rights = Text("verified", style="green")
+        here = [", ".join(site["hosts"]), len(site["workloads"])]
+        return [site["name"], site.get("kind"), *here, ", ".join(site.get("can") or ()), rights]
+
+    columns = ("SITE", "KIND", "HOSTS", "WORKLOADS", "PORTER CAN", "RIGHTS")
+    return table(columns, map(row, found), "No sites yet: no host has joined.")
+
+
+def offers(found: Iterable[dict[str, Any]]) -> RenderableType:
+    """Machines that could be made."""
+
+    def row(offer: dict[str, Any]) -> list[Any]:
+        price = f"{offer['amount']} {offer['currency']}" if offer["amount"] else "unknown"
+        size = bytes_(offer["memory_bytes"])
+        return [offer["type"], offer["cpus"], size, price, offer["as_of"][:10], offer["source"]]
+
+    columns = ("MACHINE", "CPUS", "MEMORY", "PRICE/HOUR", "AS OF", "SOURCE")
+    return table(columns, map(row, found), "No machines.")
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    """Traffic paid once, and the new machine by the hour; what is unknown says why."""
+    moved, hourly = cost.get("egress") or {}, cost.get("target") or {}
+    parts = []
+    if moved:
+        known = moved.get("amount") is not None
+        price = f"{moved['amount']} {moved['currency']}".strip() if known else "unknown"
+        parts.append(f"traffic {price} ({moved.get('source')})")
+    if hourly:
+        amount = hourly.get("amount")
+        price = f"{amount} {hourly.get('currency')}" if amount else "unknown"
+        parts.append(f"{hourly.get('item')} {price} an hour ({hourly.get('source')})")
+    return "; ".join(parts)
 
 
 def migrations(found: Iterable[dict[str, Any]]) -> RenderableType:
@@ -147,6 +182,8 @@ def receipt(document: dict[str, Any]) -> RenderableType:
         ("on the wire", _wire(moved)),
         ("connections", f"{kept.get('kept', 0)} kept, {kept.get('closed', 0)} closed"),
         ("verified", _digest(document.get("verified"))),
+        ("cost", _cost(document.get("cost") or {})),
+        ("endpoints", "\n".join(document.get("endpoints") or ())),
         ("started", clock(document.get("started_at"))),
     ]
     if document.get("reason"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
+from porter import logs
 from porter.cli.supervisor import (
     CHILDREN,
     SELF,
@@ -28,7 +28,7 @@ from porter.cli.supervisor import (
     take_lock,
 )
 from porter.domain.errors import Conflict, PorterError, Transient
-from porter.settings import Settings, load
+from porter.settings import Settings, load, log_format
 
 START_PATIENCE = 60.0
 STOP_PATIENCE = 20.0
@@ -39,12 +39,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def _log_to_stderr() -> None:
     # Database, queue and logs hold what moves are authorised by.
     os.umask(0o077)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # They tell of every request and every message at this level.
-    for name in ("httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logs.to_stderr(log_format(os.environ, "text"))
 
 
 def _settings(state: Path | None, listen: str | None = None, agents: str | None = None) -> Settings:

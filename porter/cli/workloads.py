@@ -33,6 +33,24 @@ def show_workload(app: App, name: str) -> None:
     app.show(found, show.pairs(_rows(found)))
 
 
+@workload.command()
+@click.argument("name")
+@click.argument("declared", metavar="ENDPOINT...", nargs=-1)
+@click.option("--none", "clear", is_flag=True, help="Declare none any more.")
+@click.pass_obj
+def endpoints(app: App, name: str, declared: tuple[str, ...], clear: bool) -> None:
+    """Declare what the outside calls a workload by; it follows every move.
+
+    An ENDPOINT is dns=NAME@SITE, lb=TARGETS:PORT@SITE or ip=ADDRESS@SITE. Those of the container's
+    label porter.endpoint hold too. Without any, show them.
+    """
+    if declared or clear:
+        found = app.api.declare(name, list(declared))
+    else:
+        found = app.api.workload(name)
+    app.show(found, "\n".join(found["endpoints"]) or f"{name} has no endpoints")
+
+
 def _rows(found: dict[str, Any]) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
     for key, value in found.items():

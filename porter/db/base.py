@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from porter.domain.host import HostFacts
+from porter.domain.identity import DEFAULT_PROJECT, FLEET
 from porter.domain.migration import MigrationState, StepKind, StepState
 
 ACTIVE = (
@@ -33,9 +35,11 @@ class HostRecord:
     facts: HostFacts | None
     last_seen: float | None
     joined_at: float
+    certificate: str | None = None
+    """PEM; null for a host that joined before this was kept, or has not joined yet."""
 
     def alive(self, now: float) -> bool:
-        return self.silent(now) < ALIVE_FOR
+        return self.last_seen is not None and self.silent(now) < ALIVE_FOR
 
     def silent(self, now: float) -> float:
         """Seconds since it was last heard."""
@@ -53,8 +57,11 @@ class WorkloadRecord:
     address: str
     image: str
     memory_bytes: int
+    endpoints: tuple[str, ...]
+    """As declared by the API, beside those of its label."""
     state: str
     """The engine's word for it; `gone` when its host no longer has it."""
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,13 @@ class MigrationRecord:
     wake_at: float | None
     news: int
     """Grows with everything that a running `advance` may not have seen."""
+    project: str = DEFAULT_PROJECT
+    created_by: str = ""
+    """Id of the principal that asked for it."""
+    plan_id: str | None = None
+    """The plan that it carries out, if it was planned beforehand."""
+    request: str = ""
+    """Id of the API request that made it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,157 @@ class EventRecord:
     kind: str
     message: str
     data: dict[str, Any]
+    project: str = FLEET
+    request: str = ""
+    """Id of the API request that caused it, "" if none did."""
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    name: str
+    kind: str
+    region: str
+    settings: dict[str, str]
+    sealed: str
+    """Its secrets, encrypted by the vault; empty where credentials come from the environment."""
+    created: float
+    verified: float | None
+    rights: list[dict[str, Any]] | None
+    """What the last verification found."""
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    name: str
+    url: str
+    settings: dict[str, str]
+    sealed: str
+    """Its secrets, encrypted by the vault."""
+    created: float
+
+
+class CheckpointState(StrEnum):
+    CREATING = "creating"
+    READY = "ready"
+    FAILED = "failed"
+    """It could not be made; nothing of it is left in the store."""
+    RESTORING = "restoring"
+    REMOVING = "removing"
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint that is kept in a store, under its id."""
+
+    id: str
+    workload: str
+    host: str
+    host_name: str
+    """Where it was taken."""
+    store: str
+    state: CheckpointState
+    reason: str
+    """What is waited for, or why it failed."""
+    recipients: list[dict[str, str]]
+    """Hosts that can read it: id, name, serial of the certificate."""
+    result: dict[str, Any] | None
+    """A `Checkpointed`, once it is whole."""
+    task: dict[str, Any]
+    """What is being done with it, or was done last; see `porter.migrate.checkpoints`."""
+    progress: dict[str, Any] | None
+    created: float
+    finished: float | None
+    wake_at: float | None
+    news: int
+    project: str = DEFAULT_PROJECT
+
+
+@dataclass(frozen=True)
+class CheckpointClaim:
+    """A leased checkpoint with all that its next step may need to know."""
+
+    token: str
+    checkpoint: CheckpointRecord
+    commands: tuple[CommandRecord, ...]
+    hosts: dict[str, HostRecord]
+    workload: WorkloadRecord | None
+    """Also one that no host has any more."""
+
+
+@dataclass(frozen=True)
+class Homing:
+    """A restored workload belongs to a host from now on; without a host it is lost again."""
+
+    host: str | None
+    container: str
+    container_name: str
+    address: str
+    generation: int
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointChange:
+    """What one call changes, applied in one transaction or not at all."""
+
+    state: CheckpointState
+    now: float
+    task: dict[str, Any]
+    reason: str = ""
+    wake_at: float | None = None
+    result: dict[str, Any] | None = None
+    recipients: list[dict[str, str]] | None = None
+    send: tuple[NewCommand, ...] = ()
+    events: tuple[NewEvent, ...] = ()
+    home: Homing | None = None
+    forget: str = ""
+    """Drop the commands whose ids begin so."""
+    gone: bool = False
+    """The row goes, too."""
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """A machine that Porter made, or is about to make. Written before anything is asked for."""
+
+    key: str
+    host: str
+    """Id of the host that it is or becomes."""
+    host_name: str
+    site: str
+    migration: str | None
+    instance_type: str
+    instance: str
+    """The provider's id; empty until it is known."""
+    public_address: str
+    state: str
+    """launching, running, draining or gone."""
+    token: str
+    """How to go on with an operation of the provider that is under way."""
+    quote: dict[str, Any] | None
+    reason: str
+    created: float
+    launched: float | None
+    empty_since: float | None
+    gone: float | None
+    wake_at: float
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """What a person decided about a migration that is held."""
+
+    migration: str
+    run_on: str
+    """`source` or `target`."""
+    reason: str
+    proof: str
+    """Why the target's copy is sure not to run: `provider` (its site cuts its power), `declared`
+    (that person did), or "" (the target itself gives up what it lost)."""
+    by: str
+    """Id of the principal."""
+    by_name: str
+    at: float
 
 
 @dataclass(frozen=True)
@@ -142,6 +307,7 @@ class Claim:
     source: HostRecord
     target: HostRecord
     workload: WorkloadRecord
+    decision: DecisionRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -200,3 +366,5 @@ class NewMigration:
     now: float
     idempotency_key: str | None = None
     request_hash: str = ""
+    created_by: str = ""
+    plan_id: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects import postgresql, sqlite
 
-from porter.domain.errors import Transient
+from porter.domain.errors import Invalid, Transient
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 SCHEMA_LOCK = 0x506F72746572
@@ -35,11 +36,16 @@ class Database:
         if self.sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
-        self._writer = self.engine.execution_options(porter_write=True)
+        self.writer = self.engine.execution_options(porter_write=True)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One transaction that only reads. Raises Transient when the database is away."""
+        rehearsal = rehearsing.get()
+        if rehearsal is not None and rehearsal.begun:
+            with _translated(), rehearsal.part() as connection:
+                yield connection
+            return
         with _translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
@@ -49,7 +55,12 @@ class Database:
 
         SQLite takes its write lock at once, so that what was read is still so when writing.
         """
-        with _translated(), self._writer.connect() as connection, connection.begin():
+        rehearsal = rehearsing.get()
+        if rehearsal is not None:
+            with _translated(), rehearsal.part() as connection:
+                yield connection
+            return
+        with _translated(), self.writer.connect() as connection, connection.begin():
             yield connection
 
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -84,11 +95,48 @@ class Database:
         self.engine.dispose()
 
 
+class Rehearsal:
+    """All transactions of one request in one that is rolled back: what they would do is seen, and
+    nothing is done. While it is in `rehearsing`, every database method of this context takes part.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: sa.Connection | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was written: until then reads need no part in it."""
+        return self._connection is not None
+
+    @contextmanager
+    def part(self) -> Iterator[sa.Connection]:
+        """What would be a transaction of its own."""
+        if self._connection is None:
+            self._connection = self._database.writer.connect()
+            self._connection.begin()
+        with self._connection.begin_nested():
+            yield self._connection
+
+    def end(self) -> None:
+        """Undo everything."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+rehearsing: ContextVar[Rehearsal | None] = ContextVar("rehearsing", default=None)
+"""Set while a request is a dry run. What reaches beyond the database leaves that out then."""
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """A database that is away or busy is worth another try; everything else is a bug."""
     try:
         yield
+    except (sa.exc.DataError, OverflowError) as error:
+        raise Invalid(
+            "cannot look for that: a name or number in it is none that the database can hold"
+        ) from error
     except sa.exc.OperationalError as error:
         raise Transient(
             f"cannot use the database: {error.orig}", "see that it runs and can be reached"

@@ -85,14 +85,21 @@ class Desk:
             if c.execute(sa.select(k.c.seq).where(wanted).limit(1)).first() is None:
                 return ()
         with self._db.write() as c:
-            found = c.execute(sa.select(k).where(wanted).order_by(k.c.seq)).all()
+            m = t.migrations
+            began = sa.func.coalesce(m.c.request, "").label("request")
+            found = c.execute(
+                sa.select(k, began)
+                .join(m, m.c.id == k.c.migration, isouter=True)
+                .where(wanted)
+                .order_by(k.c.seq)
+            ).all()
             c.execute(
                 sa.update(k)
                 .where(k.c.seq.in_([row.seq for row in found]), k.c.state != "done")
                 .values(state="sent", sent=now)
             )
         return tuple(
-            Command(id=row.id, kind=Kind(row.kind), migration=row.migration, payload=row.payload)
+            Command(row.id, Kind(row.kind), row.migration, row.payload, row.request)
             for row in found
         )
 
@@ -133,9 +140,10 @@ class Desk:
             c.execute(sa.update(t.commands).where(t.commands.c.id == command_id).values(sent=now))
             if row.migration is None:
                 return
-            name = c.execute(
-                sa.select(t.migrations.c.workload).where(t.migrations.c.id == row.migration)
-            ).scalar_one()
+            m = t.migrations
+            name, request = c.execute(
+                sa.select(m.c.workload, m.c.request).where(m.c.id == row.migration)
+            ).one()
             rows.add_event(
                 c,
                 now,
@@ -144,6 +152,7 @@ class Desk:
                 migration=row.migration,
                 workload=name,
                 data={"host": host, "step": row.step, "command": row.kind, **codec.dump(progress)},
+                request=request,
             )
 
     def _of(self, c: sa.Connection, host: str, command_id: str) -> sa.Row[Any]:

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 
 from porter.db import rows
 from porter.db import tables as t
-from porter.db.base import ACTIVE, HostRecord, WorkloadRecord
+from porter.db.base import ACTIVE, CheckpointState, HostRecord, WorkloadRecord
 from porter.db.database import Database
 from porter.domain.errors import NotFound
+from porter.domain.identity import Projects, project_of
 from porter.protocol import codec
 from porter.protocol.messages import FoundWorkload, Heartbeat
 
@@ -49,7 +50,16 @@ class Found:
                 sa.or_(m.c.state.in_(ACTIVE), m.c.finished > now - SETTLING)
             )
         )
-        return {row.workload for row in moving}
+        k = t.checkpoints
+        restoring = c.execute(
+            sa.select(k.c.workload).where(
+                sa.or_(
+                    k.c.state == CheckpointState.RESTORING,
+                    k.c.restored > now - SETTLING,
+                )
+            )
+        )
+        return {row.workload for row in (*moving, *restoring)}
 
     def _found(
         self,
@@ -67,6 +77,7 @@ class Found:
             "address": found.address,
             "image": found.image,
             "memory_bytes": found.memory_bytes,
+            "project": project_of(found.project),
             "state": found.state,
             "seen_at": now,
         }
@@ -95,8 +106,9 @@ class Found:
             self._db.insert(t.workloads)
             .values(id=rows.new_id("w"), name=name, host=host.id, generation=1, **here)
             .on_conflict_do_nothing(index_elements=["name"])
+            .returning(t.workloads.c.id)
         )
-        if c.execute(new).rowcount:
+        if c.execute(new).first() is not None:
             rows.add_event(c, now, "workload", f"found on {host.name}", workload=name)
 
     def _adopt(
@@ -142,22 +154,31 @@ class Found:
             rows.add_event(c, now, "workload", f"no longer found on {host.name}", workload=row.name)
 
     def workloads(self) -> list[WorkloadRecord]:
+        """All, by name."""
         w = t.workloads
         with self._db.read() as c:
             found = c.execute(sa.select(w).where(w.c.state != "gone").order_by(w.c.name))
             return [rows.workload(row) for row in found]
 
-    def workload(self, name: str) -> WorkloadRecord:
-        """Raises NotFound for one that no host has."""
-        with self._db.read() as c:
+    def declare(self, name: str, endpoints: list[str], now: float) -> WorkloadRecord:
+        """Set what the outside calls a workload by, beside its label. Raises NotFound."""
+        w = t.workloads
+        with self._db.write() as c:
+            record = get_workload(c, name)
+            c.execute(sa.update(w).where(w.c.id == record.id).values(endpoints=endpoints))
+            rows.add_event(c, now, "endpoints", ", ".join(endpoints) or "none", workload=name)
             return get_workload(c, name)
 
+    def workload(self, name: str, projects: Projects = None) -> WorkloadRecord:
+        """Raises NotFound for one that no host has, or that belongs to another project."""
+        with self._db.read() as c:
+            return get_workload(c, name, projects)
 
-def get_workload(c: sa.Connection, name: str) -> WorkloadRecord:
+
+def get_workload(c: sa.Connection, name: str, projects: Projects = None) -> WorkloadRecord:
     w = t.workloads
-    row = c.execute(
-        sa.select(w).where(w.c.name == name, w.c.state != "gone", w.c.host.is_not(None))
-    ).first()
+    there = sa.and_(w.c.state != "gone", w.c.host.is_not(None), rows.within(w.c.project, projects))
+    row = c.execute(sa.select(w).where(w.c.name == name, there)).first()
     if row is None:
         raise NotFound(
             f"cannot find the workload {name!r}: no host reports a container of that name",

@@ -11,6 +11,7 @@ from porter.db import rows
 from porter.db import tables as t
 from porter.db.base import ACTIVE, WITHDRAWN, Change, Claim, StepRecord
 from porter.db.database import Database
+from porter.db.decisions import decision_of
 from porter.domain.migration import MigrationState, StepKind, StepState
 
 
@@ -72,6 +73,7 @@ class Journal:
                 migration=migration_id,
                 workload=migration.workload,
                 data={"step": step.kind},
+                request=migration.request,
             )
         steps = rows.steps_of(c, migration_id)
         commands = c.execute(
@@ -91,6 +93,7 @@ class Journal:
             source=rows.get_host(c, migration.source),
             target=rows.get_host(c, migration.target),
             workload=rows.workload(workload),
+            decision=decision_of(c, migration_id),
         )
 
     def renew(self, migration_id: str, token: str, until: float) -> bool:

@@ -12,6 +12,7 @@ from porter.db import rows
 from porter.db import tables as t
 from porter.db.base import (
     ACTIVE,
+    CheckpointState,
     CommandRecord,
     EventRecord,
     HostRecord,
@@ -23,8 +24,15 @@ from porter.db.base import (
 from porter.db.database import Database
 from porter.db.found import get_workload
 from porter.db.journal import first_steps
+from porter.db.plans import spend
 from porter.domain.errors import Conflict, NotFound
+from porter.domain.identity import Projects
 from porter.domain.migration import MigrationState, StepKind, StepState
+
+
+class NoHost(Conflict):
+    """The site is known, but no host there can take the workload."""
+
 
 DECIDED = ("handed_over", "gone")
 """States of the source after which a move only goes forward."""
@@ -69,14 +77,20 @@ class Moves:
     ) -> tuple[WorkloadRecord, HostRecord, HostRecord]:
         """Workload, source and target for names that a person gave; `to` is a host or a site.
 
-        Raises NotFound, or Conflict if a site has no living host to move to.
+        Raises NotFound, or NoHost if a site has no living host to move to.
         """
         with self._db.read() as c:
             record = get_workload(c, workload)
             source = rows.get_host(c, str(record.host))
-            h = t.hosts
+            h, i = t.hosts, t.instances
+            leaving = set(c.execute(sa.select(i.c.host).where(i.c.state == "draining")).scalars())
             by_name = c.execute(sa.select(h).where(sa.or_(h.c.name == to, h.c.id == to))).first()
             if by_name is not None:
+                if by_name.id in leaving:
+                    raise Conflict(
+                        f"cannot move {workload} to {by_name.name}: that machine is being removed",
+                        "name another host, or its site",
+                    )
                 return record, source, rows.host(by_name)
             at_site = [
                 rows.host(row)
@@ -88,12 +102,18 @@ class Moves:
                 "`porter host ls` lists them",
             )
         for host in at_site:
-            if host.alive(now) and host.id != source.id:
+            if host.alive(now) and host.id != source.id and host.id not in leaving:
                 return record, source, host
-        raise Conflict(
+        raise NoHost(
             f"cannot move {workload} to the site {to}: no other host there is alive",
             "start `porter agent` on one",
         )
+
+    def source(self, workload: str) -> tuple[WorkloadRecord, HostRecord]:
+        """A workload and the host it lives on. Raises NotFound."""
+        with self._db.read() as c:
+            record = get_workload(c, workload)
+            return record, rows.get_host(c, str(record.host))
 
     def create(self, new: NewMigration) -> str:
         """Record a migration, pending. Idempotent by its key; raises Conflict for a second one."""
@@ -102,6 +122,7 @@ class Moves:
                 same = self._same(c, new)
                 if same is not None:
                     return same
+                self._not_at_a_checkpoint(c, new)
                 other = self._other(c, new)
                 if other is not None:
                     # It may be our own twin, committed since we looked (PostgreSQL).
@@ -130,6 +151,20 @@ class Moves:
         query = sa.select(m.c.id).where(m.c.workload_id == new.workload.id, m.c.state.in_(ACTIVE))
         return c.execute(query).scalar()
 
+    def _not_at_a_checkpoint(self, c: sa.Connection, new: NewMigration) -> None:
+        k = t.checkpoints
+        busy = (CheckpointState.CREATING, CheckpointState.RESTORING)
+        row = c.execute(
+            sa.select(k.c.id, k.c.state).where(
+                k.c.workload == new.workload.name, k.c.state.in_(busy)
+            )
+        ).first()
+        if row is not None:
+            raise Conflict(
+                f"cannot move {new.workload.name}: checkpoint {row.id} is {row.state}",
+                "wait for its end: porter checkpoint show",
+            )
+
     def _insert(self, c: sa.Connection, new: NewMigration) -> None:
         c.execute(
             sa.insert(t.migrations).values(
@@ -151,9 +186,15 @@ class Moves:
                 idempotency_key=new.idempotency_key,
                 request_hash=new.request_hash,
                 cancel_requested=False,
+                project=new.workload.project,
+                created_by=new.created_by,
+                plan_id=new.plan_id,
+                request=rows.current_request.get(),
                 created=new.now,
             )
         )
+        if new.plan_id is not None:
+            spend(c, new.plan_id, new.id, new.now)
         for step in first_steps(new.steps):
             c.execute(sa.insert(t.steps).values(migration=new.id, **step))
         rows.add_event(
@@ -166,15 +207,17 @@ class Moves:
             data={"mode": new.mode, "plan_hash": new.plan_hash},
         )
 
-    def story(self, migration_id: str, commands: bool = False) -> Story:
-        """Raises NotFound."""
+    def story(self, migration_id: str, commands: bool = False, projects: Projects = None) -> Story:
+        """Raises NotFound, also for one of another project."""
         with self._db.read() as c:
-            return self._story(c, migration_id, commands)
+            return self._story(c, migration_id, commands, projects)
 
-    def _story(self, c: sa.Connection, migration_id: str, commands: bool) -> Story:
+    def _story(
+        self, c: sa.Connection, migration_id: str, commands: bool, projects: Projects = None
+    ) -> Story:
         k = t.commands
         found: Sequence[Any] = ()
-        migration = rows.get_migration(c, migration_id)
+        migration = rows.get_migration(c, migration_id, projects)
         if commands:
             found = c.execute(
                 sa.select(k).where(k.c.migration == migration_id).order_by(k.c.seq)
@@ -184,15 +227,6 @@ class Moves:
             steps=rows.steps_of(c, migration_id),
             commands=tuple(rows.command(row) for row in found),
         )
-
-    def stories(self, workload: str | None = None, limit: int = 100) -> list[Story]:
-        """Newest first."""
-        m = t.migrations
-        query = sa.select(m.c.id).order_by(m.c.created.desc()).limit(limit)
-        if workload is not None:
-            query = query.where(m.c.workload == workload)
-        with self._db.read() as c:
-            return [self._story(c, row.id, False) for row in c.execute(query).all()]
 
     def active(self) -> dict[str, str]:
         """Workload name -> its active migration."""

@@ -38,6 +38,8 @@ class Identity:
 
     serial: str
     fingerprint: str
+    certificate: str | None = None
+    """PEM: what is encrypted for the host is encrypted for this."""
 
 
 def digest(secret: str) -> str:
@@ -53,14 +55,33 @@ class Registry:
     def add_token(
         self, secret: str, now: float, ttl: float, name: str | None, site: str | None
     ) -> float:
-        """Keep a one-time token's hash. Returns when it expires."""
+        """Keep a one-time token's hash. Returns when it expires. The same again changes nothing."""
         with self._db.write() as c:
             c.execute(
-                sa.insert(t.join_tokens).values(
+                self._db.insert(t.join_tokens)
+                .values(
                     hash=digest(secret), name=name, site=site, created=now, expires_at=now + ttl
                 )
+                .on_conflict_do_nothing(index_elements=["hash"])
             )
         return now + ttl
+
+    def expect(self, name: str, site: str, now: float) -> HostRecord:
+        """A host that will join later: it has an id and a range, but no certificate yet."""
+        with self._db.write() as c:
+            host_id = rows.new_id("h")
+            c.execute(
+                sa.insert(t.hosts).values(
+                    id=host_id,
+                    name=name,
+                    site=site,
+                    range=_free_range(c),
+                    serial="",
+                    fingerprint="",
+                    joined_at=now,
+                )
+            )
+            return rows.get_host(c, host_id)
 
     def spend_token(self, secret: str, key: str, name: str, site: str, now: float) -> str:
         """Use a token up for the key with this fingerprint; returns the host's id.
@@ -101,6 +122,18 @@ class Registry:
             )
             return host_id
 
+    def check_token(self, secret: str, now: float) -> None:
+        """Whether a host may still join with this token. Raises Denied's children."""
+        j = t.join_tokens
+        with self._db.read() as c:
+            row = c.execute(sa.select(j).where(j.c.hash == digest(secret))).first()
+        if row is None:
+            raise TokenUnknown("cannot use the token: this control plane never issued it")
+        if row.used_at is not None:
+            raise TokenUsed("cannot use the token: it has been used")
+        if row.expires_at <= now:
+            raise TokenExpired("cannot use the token: it has expired")
+
     def enrol(
         self,
         host_id: str,
@@ -115,6 +148,7 @@ class Registry:
             "site": site,
             "serial": identity.serial,
             "fingerprint": identity.fingerprint,
+            "certificate": identity.certificate,
             "facts": codec.dump(facts),
             "last_seen": now,
         }

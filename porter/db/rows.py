@@ -9,16 +9,22 @@ import sqlalchemy as sa
 
 from porter.db import tables as t
 from porter.db.base import (
+    CheckpointRecord,
+    CheckpointState,
     CommandRecord,
     EventRecord,
     HostRecord,
+    InstanceRecord,
     MigrationRecord,
+    SiteRecord,
     StepRecord,
     WorkloadRecord,
 )
 from porter.domain.errors import NotFound
 from porter.domain.host import HostFacts
+from porter.domain.identity import FLEET, Projects
 from porter.domain.migration import MigrationState, StepKind, StepState
+from porter.logs import current_request as current_request
 from porter.protocol import codec
 
 NETWORK_VERSION = "network_version"
@@ -39,6 +45,7 @@ def host(row: sa.Row[Any]) -> HostRecord:
         facts=None if row.facts is None else codec.load(HostFacts, row.facts),
         last_seen=row.last_seen,
         joined_at=row.joined_at,
+        certificate=row.certificate,
     )
 
 
@@ -53,8 +60,39 @@ def workload(row: sa.Row[Any]) -> WorkloadRecord:
         address=row.address,
         image=row.image,
         memory_bytes=row.memory_bytes,
+        endpoints=tuple(row.endpoints or ()),
         state=row.state,
+        project=row.project,
     )
+
+
+def site(row: sa.Row[Any]) -> SiteRecord:
+    return SiteRecord(**row._mapping)
+
+
+def checkpoint(row: sa.Row[Any]) -> CheckpointRecord:
+    return CheckpointRecord(
+        id=row.id,
+        workload=row.workload,
+        host=row.host,
+        host_name=row.host_name,
+        store=row.store,
+        state=CheckpointState(row.state),
+        reason=row.reason,
+        recipients=row.recipients,
+        result=row.result,
+        task=row.task,
+        progress=row.progress,
+        created=row.created,
+        finished=row.finished,
+        wake_at=row.wake_at,
+        news=row.news,
+        project=row.project,
+    )
+
+
+def instance(row: sa.Row[Any]) -> InstanceRecord:
+    return InstanceRecord(**row._mapping)
 
 
 def migration(row: sa.Row[Any]) -> MigrationRecord:
@@ -79,6 +117,10 @@ def migration(row: sa.Row[Any]) -> MigrationRecord:
         finished=row.finished,
         wake_at=row.wake_at,
         news=row.news,
+        project=row.project,
+        created_by=row.created_by,
+        plan_id=row.plan_id,
+        request=row.request,
     )
 
 
@@ -121,6 +163,8 @@ def event(row: sa.Row[Any]) -> EventRecord:
         kind=row.kind,
         message=row.message,
         data=row.data,
+        project=row.project,
+        request=row.request,
     )
 
 
@@ -144,15 +188,34 @@ def steps_of(connection: sa.Connection, migration_id: str) -> tuple[StepRecord, 
     return tuple(step(row) for row in rows)
 
 
-def get_migration(connection: sa.Connection, migration_id: str) -> MigrationRecord:
+def within(column: sa.Column[str], projects: Projects) -> sa.ColumnElement[bool]:
+    """Whether a row belongs to one of these projects."""
+    return sa.true() if projects is None else column.in_(sorted(projects))
+
+
+def get_migration(
+    connection: sa.Connection, migration_id: str, projects: Projects = None
+) -> MigrationRecord:
+    """Raises NotFound, also for one of another project."""
+    m = t.migrations
     row = connection.execute(
-        sa.select(t.migrations).where(t.migrations.c.id == migration_id)
+        sa.select(m).where(m.c.id == migration_id, within(m.c.project, projects))
     ).first()
     if row is None:
         raise NotFound(
             f"cannot find the migration {migration_id!r}", "`porter migration ls` lists them"
         )
     return migration(row)
+
+
+def _project(workload: str) -> Any:
+    """The project of a workload, as an expression; FLEET for what belongs to none."""
+    if not workload:
+        return FLEET
+    w = t.workloads
+    return sa.func.coalesce(
+        sa.select(w.c.project).where(w.c.name == workload).scalar_subquery(), FLEET
+    )
 
 
 def add_event(
@@ -164,7 +227,11 @@ def add_event(
     migration: str | None = None,
     workload: str = "",
     data: dict[str, Any] | None = None,
+    project: str | None = None,
+    request: str | None = None,
 ) -> None:
+    """`project`: whose it is, where that is not the workload's. `request`: the API request that it
+    began with, where that is not the one being served."""
     connection.execute(
         sa.insert(t.events).values(
             at=now,
@@ -173,6 +240,8 @@ def add_event(
             kind=kind,
             message=message,
             data=data or {},
+            project=_project(workload) if project is None else project,
+            request=current_request.get() if request is None else request,
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from porter.db.base import ACTIVE
+from porter.domain.identity import DEFAULT_PROJECT
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -16,6 +17,7 @@ metadata = sa.MetaData(naming_convention=NAMING)
 
 Id = sa.String(64)
 Json = sa.JSON(none_as_null=True)
+Project = sa.String(63)
 Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """SQLite numbers rows by itself only in a column of type INTEGER."""
 ACTIVE_ONLY = sa.text("state IN (" + ", ".join(f"'{state}'" for state in ACTIVE) + ")")
@@ -32,6 +34,7 @@ hosts = sa.Table(
     sa.Column("facts", Json),
     sa.Column("last_seen", sa.Double),
     sa.Column("joined_at", sa.Double, nullable=False),
+    sa.Column("certificate", sa.Text),
 )
 
 join_tokens = sa.Table(
@@ -62,6 +65,86 @@ workloads = sa.Table(
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("rival", Id),
     sa.Column("seen_at", sa.Double, nullable=False),
+    sa.Column("endpoints", Json),
+    sa.Column("project", Project, nullable=False, server_default=DEFAULT_PROJECT, index=True),
+)
+
+sites = sa.Table(
+    "sites",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("region", sa.String(64), nullable=False),
+    sa.Column("settings", Json, nullable=False),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("verified", sa.Double),
+    sa.Column("rights", Json),
+)
+
+stores = sa.Table(
+    "stores",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("settings", Json, nullable=False),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+)
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("key", Id, primary_key=True),
+    sa.Column("host", Id, nullable=False, index=True),
+    sa.Column("host_name", sa.String(255), nullable=False),
+    sa.Column("site", sa.String(255), nullable=False, index=True),
+    sa.Column("migration", Id, index=True),
+    sa.Column("instance_type", sa.String(255), nullable=False),
+    sa.Column("instance", sa.String(512), nullable=False),
+    sa.Column("public_address", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("quote", Json),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("launched", sa.Double),
+    sa.Column("empty_since", sa.Double),
+    sa.Column("gone", sa.Double),
+    sa.Column("wake_at", sa.Double, nullable=False),
+)
+
+CHECKPOINT_BUSY = sa.text("state IN ('creating', 'restoring')")
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("workload", sa.String(255), nullable=False),
+    sa.Column("host", Id, nullable=False),
+    sa.Column("host_name", sa.String(255), nullable=False),
+    sa.Column("store", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("recipients", Json, nullable=False),
+    sa.Column("result", Json),
+    sa.Column("task", Json, nullable=False),
+    sa.Column("progress", Json),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("finished", sa.Double),
+    sa.Column("restored", sa.Double),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("wake_at", sa.Double),
+    sa.Column("news", sa.Integer, nullable=False),
+    sa.Column("project", Project, nullable=False, server_default=DEFAULT_PROJECT),
+    sa.Index("ix_checkpoints_state", "state", "wake_at"),
+    sa.Index(
+        "uq_checkpoints_busy",
+        "workload",
+        unique=True,
+        sqlite_where=CHECKPOINT_BUSY,
+        postgresql_where=CHECKPOINT_BUSY,
+    ),
 )
 
 migrations = sa.Table(
@@ -91,6 +174,10 @@ migrations = sa.Table(
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("started", sa.Double),
     sa.Column("finished", sa.Double),
+    sa.Column("project", Project, nullable=False, server_default=DEFAULT_PROJECT),
+    sa.Column("plan_id", Id, index=True),
+    sa.Column("created_by", sa.String(255), nullable=False, server_default=""),
+    sa.Column("request", sa.String(64), nullable=False, server_default=""),
     sa.Index(
         "uq_migrations_active",
         "workload_id",
@@ -145,6 +232,8 @@ events = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("data", Json, nullable=False),
+    sa.Column("project", Project, nullable=False, server_default=""),
+    sa.Column("request", sa.String(64), nullable=False, server_default=""),
     sa.Index("ix_events_migration", "migration", "id"),
     sqlite_autoincrement=True,
 )
@@ -154,4 +243,168 @@ settings = sa.Table(
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("issuer", sa.String(512), nullable=False),
+    sa.Column("subject", sa.String(255), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("email", sa.String(255), nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("seen", sa.Double),
+    sa.Column("disabled", sa.Double),
+    sa.UniqueConstraint("issuer", "subject"),
+)
+
+grants = sa.Table(
+    "grants",
+    metadata,
+    sa.Column("user", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("project", Project, primary_key=True),
+    sa.Column("role", sa.String(16), primary_key=True),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+)
+
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("owner", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    sa.Column("parent", Id),
+    sa.Column("project", Project, nullable=False),
+    sa.Column("scopes", Json, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("revoked", sa.Double),
+    sa.Column("used", sa.Double),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("user", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    sa.Column("csrf", sa.String(64), nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+)
+
+logins = sa.Table(
+    "logins",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("next", sa.Text, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("actor", sa.String(255), nullable=False),
+    sa.Column("actor_kind", sa.String(16), nullable=False),
+    sa.Column("origin", sa.String(255), nullable=False),
+    sa.Column("action", sa.String(255), nullable=False),
+    sa.Column("target", sa.String(1024), nullable=False),
+    sa.Column("project", Project, nullable=False),
+    sa.Column("outcome", sa.String(64), nullable=False),
+    sa.Column("request", sa.String(64), nullable=False),
+    sa.Column("details", Json, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("principal", sa.String(255), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("headers", Json),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("created", sa.Double, nullable=False, index=True),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("project", Project, nullable=False),
+    sa.Column("types", Json, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("disabled", sa.Double),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("webhook", Id, sa.ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("event", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", sa.Double),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("ended", sa.Double),
+    sa.UniqueConstraint("webhook", "event"),
+    sa.Index("ix_deliveries_due", "state", "next_at"),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("project", Project, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("updated", sa.Double, nullable=False),
+    sa.Column("updated_by", sa.String(255), nullable=False),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("migration", Id, primary_key=True),
+    sa.Column("run_on", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("proof", sa.String(16), nullable=False),
+    sa.Column("by", sa.String(255), nullable=False),
+    sa.Column("by_name", sa.String(255), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+plans = sa.Table(
+    "plans",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("content", Json, nullable=False),
+    sa.Column("basis", Json, nullable=False),
+    sa.Column("workload", sa.String(255), nullable=False, index=True),
+    sa.Column("project", Project, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("demands", Json, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("decided", sa.Double),
+    sa.Column("decided_by", sa.String(255), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Column("migration", Id),
 )

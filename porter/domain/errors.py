@@ -5,6 +5,8 @@ Messages read "cannot …: why"; `remedy` says what to do. The class says what t
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PorterError(Exception):
     """Root of Porter's errors. `str()` is one sentence for a person; `remedy` is what to do."""
@@ -15,6 +17,8 @@ class PorterError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.members: dict[str, Any] = {}
+        """What else a program may want to know; stands in the problem that the error becomes."""
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
@@ -36,6 +40,12 @@ class Unsupported(Permanent):
     """The workload or host cannot do this. Said at preflight, with the remedy."""
 
     code = "unsupported"
+
+
+class Exhausted(Permanent):
+    """A place has no capacity or quota left for what was asked: something else may do."""
+
+    code = "exhausted"
 
 
 class InDoubt(PorterError):
@@ -68,6 +78,25 @@ class Denied(PorterError):
     code = "denied"
 
 
+class PolicyRefused(Conflict):
+    """A policy refuses the move; `policy` and `rule` name what binds, `opens_at` (or null) when the
+    change windows open."""
+
+    code = "policy"
+
+
+class ApprovalRequired(Conflict):
+    """A policy demands another person's approval; `plan` names the plan that waits for it."""
+
+    code = "approval-required"
+
+
+class Lapsed(Conflict):
+    """The plan has expired, or rests on what is no longer so: make a new one."""
+
+    code = "plan-lapsed"
+
+
 BY_CODE: dict[str, type[PorterError]] = {
     cls.code: cls
     for cls in (
@@ -75,11 +104,15 @@ BY_CODE: dict[str, type[PorterError]] = {
         Transient,
         Permanent,
         Unsupported,
+        Exhausted,
         InDoubt,
         Invalid,
         NotFound,
         Conflict,
         Denied,
+        PolicyRefused,
+        ApprovalRequired,
+        Lapsed,
     )
 }
 

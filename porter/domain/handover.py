@@ -17,6 +17,15 @@ and reordering. It shows that never two copies run if every agent keeps three ha
 A source whose frozen tasks are lost stays FROZEN: it may still hear ACCEPTED, and then the target
 has everything. So a FROZEN source may be aborted unasked while its tasks are there; without them
 only once the target is heard and has not accepted.
+
+When the target cannot be asked any more, a person may decide for the source's copy. Its agent then
+gets the event FENCE, and only on proof that the target's copy does not run and never will:
+
+4. The target's host is seen to be off, or the target itself has answered REFUSED to the order.
+5. A host that was powered off comes back without tasks, and hears FENCED before anything of the
+   workload runs there again. It refuses then, even what it had RUNNING.
+6. Until the source has answered, it is not told to clear up: it may have heard that the target
+   runs just before the decision, and FENCE must find its frozen tasks even so.
 """
 
 from __future__ import annotations
@@ -27,7 +36,7 @@ from porter.domain.errors import Conflict
 
 
 class Source(StrEnum):
-    """The source's record. `RUNNING` and `ABORTED` run; all others hold the workload frozen."""
+    """The source's record. `RUNNING`, `ABORTED` and `FENCED` run; all others hold it frozen."""
 
     RUNNING = "running"
     FROZEN = "frozen"
@@ -35,6 +44,8 @@ class Source(StrEnum):
     GONE = "gone"
     ABORTED = "aborted"
     """Runs here again, and this migration can never be handed over any more."""
+    FENCED = "fenced"
+    """As `ABORTED`, after the commit: a person decided so, and the target is proven not to run."""
 
 
 class Target(StrEnum):
@@ -46,7 +57,7 @@ class Target(StrEnum):
     """Verified and restored, stopped at the gate. It runs only after the source's commit."""
     RUNNING = "running"
     REFUSED = "refused"
-    """Never ran this migration and never will."""
+    """Does not run this migration and never will."""
 
 
 class SourceEvent(StrEnum):
@@ -54,6 +65,8 @@ class SourceEvent(StrEnum):
 
     FREEZE = "freeze"
     ABORT = "abort"
+    FENCE = "fence"
+    """A person decided for this copy, and the target's copy does not run and never will."""
 
 
 class TargetEvent(StrEnum):
@@ -70,6 +83,8 @@ _SOURCE_LOCAL: dict[tuple[Source, SourceEvent], Source] = {
     (Source.RUNNING, SourceEvent.FREEZE): Source.FROZEN,
     (Source.RUNNING, SourceEvent.ABORT): Source.ABORTED,
     (Source.FROZEN, SourceEvent.ABORT): Source.ABORTED,
+    (Source.HANDED_OVER, SourceEvent.FENCE): Source.FENCED,
+    (Source.GONE, SourceEvent.FENCE): Source.FENCED,
 }
 _SOURCE_HEARS: dict[tuple[Source, Target], Source] = {
     (Source.FROZEN, Target.ACCEPTED): Source.HANDED_OVER,
@@ -90,6 +105,10 @@ _TARGET_HEARS: dict[tuple[Target, Source], Target] = {
     (Target.ABSENT, Source.ABORTED): Target.REFUSED,
     (Target.RESERVED, Source.ABORTED): Target.REFUSED,
     (Target.ACCEPTED, Source.ABORTED): Target.REFUSED,
+    (Target.ABSENT, Source.FENCED): Target.REFUSED,
+    (Target.RESERVED, Source.FENCED): Target.REFUSED,
+    (Target.ACCEPTED, Source.FENCED): Target.REFUSED,
+    (Target.RUNNING, Source.FENCED): Target.REFUSED,
 }
 
 
@@ -129,7 +148,7 @@ def target_hears(state: Target, peer: Source) -> Target:
 
 def source_runs(state: Source) -> bool:
     """Whether a source in this state lets the workload run."""
-    return state in (Source.RUNNING, Source.ABORTED)
+    return state in (Source.RUNNING, Source.ABORTED, Source.FENCED)
 
 
 def target_runs(state: Target) -> bool:
@@ -142,4 +161,5 @@ def settled(source: Source, target: Target) -> bool:
     return (source, target) in {
         (Source.GONE, Target.RUNNING),
         (Source.ABORTED, Target.REFUSED),
+        (Source.FENCED, Target.REFUSED),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Mode(StrEnum):
@@ -36,11 +37,15 @@ FINAL = frozenset({MigrationState.SUCCEEDED, MigrationState.ROLLED_BACK, Migrati
 
 
 class StepKind(StrEnum):
+    PROVISION = "provision"
+    """Only where a host must be made first."""
     PREFLIGHT = "preflight"
     RESERVE = "reserve"
     SYNC = "sync"
     HANDOVER = "handover"
     REWIRE = "rewire"
+    PUBLISH = "publish"
+    """DNS names, load balancers' targets and floating addresses follow."""
     SETTLE = "settle"
 
 
@@ -94,9 +99,21 @@ class Receipt:
     rounds: tuple[dict[str, float], ...] = ()
     phases: tuple[Phase, ...] = ()
     connections: Connections = field(default_factory=Connections)
+    cost: dict[str, Any] = field(default_factory=dict)
+    """What it cost and what the target costs, each with its source; what is unknown says so."""
+    endpoints: tuple[str, ...] = ()
+    """What follows the workload now, as it was declared."""
     verified: str | None = None
     """The digest over all layers that source and target both computed; None if not reached."""
     reason: str = ""
+    requested_by: str = ""
+    """Id of the user or token that asked for it."""
+    plan: str | None = None
+    """The plan that it carried out, if it was planned beforehand."""
+    plan_hash: str = ""
+    """Of that plan; of what the request came to, if there was none."""
+    undoes: str = ""
+    """The migration that this one moved back, if it did."""
 
     def as_dict(self) -> dict[str, object]:
         """The public shape: `source` and `target` are called `from` and `to`."""

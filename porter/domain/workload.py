@@ -8,6 +8,7 @@ LABEL_ENABLE = "porter.enable"
 LABEL_NAME = "porter.name"
 LABEL_VOLUMES = "porter.volumes"
 LABEL_POLICY = "porter.policy"
+LABEL_PROJECT = "porter.project"
 NETWORK = "porter"
 """The engine network on which Porter's workloads live; the agent makes it."""
 

@@ -166,12 +166,18 @@ class Demo:
             f"address and connections:[/] {duration(receipt['downtime_ms'])} of downtime, "
             f"the client waited {duration(after['longest_gap_ms'])} at most."
         )
+        self.look_around(f"migrate {WORKLOAD} --to {SOURCE}")
+
+    def look_around(self, command: str) -> None:
+        """What can be done next."""
+        say = self.console.print
         environment = " ".join(f"{k}={self.fleet.environment[k]}" for k in _TO_PLAY)
         porter = Path(sys.executable).with_name("porter")
         say(f"\nDashboard   {self.fleet.environment['PORTER_API']}/", soft_wrap=True)
+        say(f"            log in with the token in {self.fleet.state}/api-token", soft_wrap=True)
         say(f"Look around export {environment}", soft_wrap=True, markup=False)
         say(f"            {porter} workload ls", soft_wrap=True, markup=False)
-        say(f"            {porter} migrate {WORKLOAD} --to {SOURCE}", soft_wrap=True, markup=False)
+        say(f"            {porter} {command}", soft_wrap=True, markup=False)
         say(f"Clean up    {porter} down --state {self.fleet.state}", soft_wrap=True, markup=False)
         say(f"            {porter} lab down --name {self.fleet.lab.name}", soft_wrap=True)
 
@@ -252,20 +258,20 @@ def _parsed(text: str, complaint: str) -> dict[str, Any]:
     return answer
 
 
-def main() -> int:
+def main(make: type[Demo] = Demo, command: str = "make demo") -> int:
     """Run the demo; returns the exit code."""
     console = Console(highlight=False)
     if os.geteuid() != 0:
         console.print("porter: cannot run the demo: it needs root; run it again with sudo")
         return 2
-    demo = Demo(console)
+    demo = make(console)
     begun = time.monotonic()
     try:
         demo.run()
     except (PorterError, subprocess.SubprocessError, OSError) as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", soft_wrap=True)
         console.print(f"What it built is left for a look: {demo.fleet.lab.directory}")
-        console.print("'make demo' begins afresh, 'make clean' removes it all.")
+        console.print(f"'{command}' begins afresh, 'make clean' removes it all.")
         return 1
     except KeyboardInterrupt:
         console.print("\nStopped. 'make clean' removes what was built.")

@@ -56,15 +56,20 @@ class Fleet:
         link_mbit: int = 1000,
         images: Sequence[str] | None = None,
         port: int = 0,
+        clouds: Sequence[str] = (),
     ) -> None:
         """Boot the lab, start the control plane and join every host. `images` names the hosts
-        that get the test image; None is all of them. `port` is the API's; 0 takes a free one."""
-        self.lab.up(list(hosts), link_mbit=link_mbit, images=False)
+        that get the test image; None is all of them. `port` is the API's; 0 takes a free one.
+        `clouds` are stand-ins, see `Lab.start_clouds`; the control plane knows them as sites."""
+        self.lab.up(list(hosts), link_mbit=link_mbit, images=False, clouds=clouds)
         for host in hosts if images is None else images:
             self.lab.load_image(host)
         self.start_control_plane(port)
-        self.join(*hosts)
-        self.wait_alive(hosts)
+        if clouds:
+            self.porter("lab", "sites", "--name", self.lab.name)
+        if hosts:
+            self.join(*hosts)
+            self.wait_alive(hosts)
 
     def start_control_plane(self, port: int = 0) -> None:
         """`porter up` in the lab's directory; returns when the API answers."""

@@ -233,10 +233,11 @@ def wipe(directory: Path) -> None:
                     "end the processes that use it ('porter down') and try again",
                 ) from error
             time.sleep(0.1)
-    # Made by `prepare` where missing; a machine with a control plane has files in the second.
-    for parent in (directory.parent, Path("/var/lib/porter")):
-        with contextlib.suppress(OSError):
-            parent.rmdir()
+    # Made by `prepare` where missing. The second only with the last lab: hosts of another one have
+    # mounts on it, and removing a directory takes away what other namespaces have mounted there.
+    with contextlib.suppress(OSError):
+        directory.parent.rmdir()
+        Path("/var/lib/porter").rmdir()
 
 
 # ------------------------------------------------------------------ running things

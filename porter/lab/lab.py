@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from porter.domain.errors import NotFound, Permanent
+from porter.domain.errors import Conflict, NotFound, Permanent
 from porter.lab import cgroups, hosts, images, wan
 from porter.lab import state as states
+from porter.lab.clouds import control as clouds
 from porter.lab.state import WAN, HostState, LabState
 
 DEFAULT_HOSTS = ("onprem", "cloud")
@@ -20,7 +21,8 @@ DEFAULT_LINK_MBIT = 1000
 
 
 class HostReport(TypedDict):
-    """One host in a lab's status. `agent_pid` and `init_pid` are 0 while there is none."""
+    """One host in a lab's status. `agent_pid` and `init_pid` are 0 while there is none; `machine`
+    is `KIND/ID` of the cloud's machine that it is, "" for the lab's own."""
 
     name: str
     address: str
@@ -29,6 +31,7 @@ class HostReport(TypedDict):
     init_pid: int
     agent_pid: int
     agent_restarts: int
+    machine: str
 
 
 class LabReport(TypedDict):
@@ -41,6 +44,7 @@ class LabReport(TypedDict):
     netns: str
     link_mbit: int
     hosts: list[HostReport]
+    clouds: list[clouds.CloudReport]
 
 
 class Lab:
@@ -58,12 +62,13 @@ class Lab:
         link_mbit: int = DEFAULT_LINK_MBIT,
         *,
         images: bool = True,
+        clouds: Sequence[str] = (),
     ) -> LabReport:
         """Bring the lab up with these hosts; those that run already are left alone.
 
-        `link_mbit` limits every host's link in both directions (0: no limit); it counts for a
-        new lab only. With `images`, hosts booted here hold the test image. If it fails or is
-        interrupted, a new lab is taken down again and an old one keeps what ran before.
+        `link_mbit` limits every host's link in both directions (0: no limit) of a new lab. With
+        `images`, hosts booted here hold the test image. `clouds`: see `start_clouds`. If it fails
+        or is interrupted, a new lab is taken down again, an old one keeps what ran before.
         """
         if os.geteuid() != 0:
             raise Permanent("cannot bring up a lab: it needs root", "run it with sudo")
@@ -73,6 +78,8 @@ class Lab:
         try:
             with self._lock():
                 self._up(hosts, link_mbit, images)
+            if clouds:
+                self.start_clouds(clouds)
         except BaseException:
             if is_new:
                 self.down()
@@ -97,20 +104,30 @@ class Lab:
             if name not in state.hosts:
                 state.add_host(name)
         for name in wanted:
-            host = state.hosts[name]
-            if hosts.is_alive(host):
-                continue
-            containers = self.host_directory(name) / "containers"
-            if with_images and images.is_blank(containers):
-                images.preload(containers)
-            hosts.boot(state, host, self.host_directory(name))
-            states.save(self.directory, state)
+            # Whether a cloud's machine runs is for its cloud to say.
+            if not hosts.is_alive(state.hosts[name]) and not state.hosts[name].machine:
+                self._boot(state, state.hosts[name], with_images)
+                states.save(self.directory, state)
+
+    def _boot(self, state: LabState, host: HostState, with_images: bool) -> None:
+        containers = self.host_directory(host.name) / "containers"
+        if with_images and images.is_blank(containers):
+            images.preload(containers)
+        hosts.boot(state, host, self.host_directory(host.name))
+
+    def start_clouds(self, kinds: Sequence[str]) -> None:
+        """Start stand-ins for these clouds, whose machines become hosts here.
+
+        Blocks until all answer; those that run are left alone. Raises Conflict, Permanent.
+        """
+        clouds.start(self.name, self.directory, kinds)
 
     def down(self) -> None:
         """Remove every trace of the lab. Safe to repeat, and after a crash of any part."""
         if not self.directory.exists() and not self._has_traces():
             return
         with self._lock():
+            clouds.stop(self.directory)
             self._clear(states.load(self.directory))
             hosts.wipe(self.directory)
 
@@ -142,6 +159,7 @@ class Lab:
             "netns": wan.netns(state.name),
             "link_mbit": state.link_mbit,
             "hosts": [self._report(state, host) for host in state.hosts.values()],
+            "clouds": clouds.status(self.directory),
         }
 
     def _report(self, state: LabState, host: HostState) -> HostReport:
@@ -154,6 +172,7 @@ class Lab:
             "init_pid": host.init_pid if hosts.is_alive(host) else 0,
             "agent_pid": hosts.agent_pid(state, host, directory),
             "agent_restarts": hosts.agent_status(directory).restarts,
+            "machine": host.machine,
         }
 
     @property
@@ -239,16 +258,19 @@ class Lab:
 
     # -------------------------------------------------------------- accidents
 
-    def kill(self, host: str) -> None:
-        """Cut the host's power: all its processes and memory are gone, its disk stays."""
+    def kill(self, host: str, *, stopped: bool = False) -> None:
+        """Cut the host's power: all its processes and memory are gone, its disk stays. `stopped`
+        notes that its cloud wants it so."""
         with self._changing(host) as (state, found):
             hosts.power_off(state, found, self.host_directory(host))
+            found.stopped = stopped
 
     def start(self, host: str) -> None:
         """Boot a host again after a power cut; its agent starts too. A running one is left."""
         with self._changing(host) as (state, found):
             if not hosts.is_alive(found):
                 hosts.boot(state, found, self.host_directory(host))
+            found.stopped = False
 
     def partition(self, host: str) -> None:
         """Cut the host off: everything to and from it vanishes without a word."""
@@ -263,6 +285,41 @@ class Lab:
             found.partitioned = cut
             if hosts.is_alive(found):
                 wan.set_partition(state, found, cut)
+
+    # -------------------------------------------------------------- machines of the clouds
+
+    def inventory(self) -> list[HostState]:
+        """All hosts as they are recorded now."""
+        return list(self._state().hosts.values())
+
+    def add(self, host: str, machine: str) -> None:
+        """Boot one more host, with the test image, as this machine of a cloud. If that fails,
+        nothing is left. Raises Conflict for a name that is taken."""
+        states.check_host_name(host)
+        with self._lock():
+            state = self._state()
+            if host in state.hosts:
+                raise Conflict(f"cannot add host {host}: there is one already")
+            state.add_host(host).machine = machine
+            try:
+                self._boot(state, state.hosts[host], True)
+                states.save(self.directory, state)
+            except BaseException:
+                self._discard(state, host)
+                raise
+
+    def remove(self, host: str) -> None:
+        """Power a host off and remove it with its disk. Absent is fine."""
+        with self._lock():
+            state = self._state()
+            if host in state.hosts:
+                self._discard(state, host)
+                states.save(self.directory, state)
+
+    def _discard(self, state: LabState, host: str) -> None:
+        hosts.power_off(state, state.hosts[host], self.host_directory(host))
+        hosts.wipe(self.host_directory(host))
+        del state.hosts[host]
 
     # -------------------------------------------------------------- agents and images
 

@@ -19,10 +19,11 @@ wrapper=/usr/local/sbin/criu
 work=
 
 PACKAGES=(
-    ca-certificates conmon containernetworking-plugins debian-archive-keyring iproute2 iptables
-    mmdebstrap netavark nftables nginx openssh-client podman postgresql procps python3
-    python3-venv rabbitmq-server redis-server rsync runc uidmap util-linux zstd
+    ca-certificates chromium conmon containernetworking-plugins debian-archive-keyring
+    fonts-liberation iproute2 iptables mmdebstrap netavark nftables nginx openssh-client openssh-server podman postgresql procps
+    prometheus python3 python3-venv rabbitmq-server redis-server rsync runc uidmap util-linux zstd
 )
+# chromium, with a font, is the browser of the tests; prometheus brings promtool for the alert rules.
 # redis and nginx are what people move; python3 runs the tests' own programs.
 IMAGE_PACKAGES=redis-server,nginx-light,python3
 
@@ -111,6 +112,8 @@ packages() {
     need_root "install packages"
     local missing
     mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
+    # For the dashboard's front-end files. Whatever node is there already will do.
+    if ! command -v npm >/dev/null; then missing+=(nodejs npm); fi
     if [ ${#missing[@]} -eq 0 ]; then
         say "packages: all ${#PACKAGES[@]} are installed"
         return

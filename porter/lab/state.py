@@ -29,13 +29,19 @@ _MAX_HOSTS = 200
 
 @dataclass
 class HostState:
-    """One host. `init_pid` is 0 while it is off; `init_start` guards against a reused pid."""
+    """One host. `init_pid` is 0 while it is off; `init_start` guards against a reused pid.
+
+    `machine` is `KIND/ID` of the cloud's machine that this host is, "" for the lab's own;
+    `stopped` says that its cloud has powered it off.
+    """
 
     name: str
     number: int
     init_pid: int = 0
     init_start: int = 0
     partitioned: bool = False
+    machine: str = ""
+    stopped: bool = False
 
 
 @dataclass

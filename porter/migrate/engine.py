@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from porter.db.base import Change, Claim, NewEvent
 from porter.db.journal import current_step
 from porter.domain.errors import InDoubt, PorterError, Transient
 from porter.domain.migration import MigrationState, StepKind, StepState
-from porter.migrate.plan import AFTER_PIVOT, STEPS
+from porter.logs import about
+from porter.migrate.plan import AFTER_PIVOT
 from porter.migrate.ports import Clock, Journal, Queue
 from porter.migrate.receipt import receipt
 from porter.migrate.step import (
@@ -34,7 +35,7 @@ ATTEMPTS = 5
 LONGEST_PAUSE = 10.0
 STRIDE = 50
 """So many steps one call takes at most, lest one migration keeps a worker to itself."""
-CANCELLABLE = (StepKind.PREFLIGHT, StepKind.RESERVE, StepKind.SYNC)
+CANCELLABLE = (StepKind.PROVISION, StepKind.PREFLIGHT, StepKind.RESERVE, StepKind.SYNC)
 
 
 class Engine:
@@ -45,8 +46,8 @@ class Engine:
         journal: Journal,
         queue: Queue,
         clock: Clock,
+        steps: Mapping[StepKind, Step],
         lease: float = LEASE,
-        steps: Mapping[StepKind, Step] = STEPS,
     ) -> None:
         self._journal = journal
         self._queue = queue
@@ -63,9 +64,12 @@ class Engine:
             claim = self._journal.claim(migration_id, self._clock(), self._lease)
             if claim is None:
                 return
-            with self._leased(claim):
-                change, more = self._work(claim)
-            news = self._journal.apply(claim, change)
+            with _about(claim):
+                with self._leased(claim):
+                    change, more = self._work(claim)
+                news = self._journal.apply(claim, change)
+                if change.step_state is not claim.step.state:
+                    log.info("step %s", change.step_state)
             if news is None:
                 log.warning("%s: the lease was lost, the outcome is thrown away", migration_id)
                 return
@@ -129,6 +133,17 @@ class Engine:
                 _pause(context.attempt),
                 f"cannot go on with {step.kind}: internal error ({type(error).__name__}: {error})",
             )
+
+
+def _about(claim: Claim) -> AbstractContextManager[None]:
+    """What is logged and recorded meanwhile belongs to the request that made the migration."""
+    migration = claim.migration
+    return about(
+        request=migration.request,
+        migration=migration.id,
+        step=claim.step.kind,
+        workload=migration.workload,
+    )
 
 
 def _pause(attempt: int) -> float:
@@ -240,7 +255,8 @@ class _Transition:
         change = self._tell(
             change, "step.failed", outcome.why, step=self._step.kind, **outcome.data
         )
-        if self._step.kind is StepKind.PREFLIGHT and outcome.why != CANCELLED:
+        first = self._step.seq == 0 and self._step.kind is StepKind.PREFLIGHT
+        if first and outcome.why != CANCELLED:
             return self._end(change, MigrationState.FAILED, outcome.why), False
         return self._tell(change, "migration.undoing", f"undoing: {outcome.why}"), True
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from porter.db.base import Change, Claim, CommandRecord, NewCommand
+from porter.db.base import Change, Claim, CommandRecord, HostRecord, InstanceRecord, NewCommand
+from porter.migrate.depots import Depots
+from porter.migrate.places import Places
 
 
 class Journal(Protocol):
@@ -44,3 +47,55 @@ class Queue(Protocol):
     def enqueue(self, migration_id: str) -> None:
         """Ask some worker to advance the migration. May be lost: the sweep asks again."""
         ...
+
+
+class Ledger(Protocol):
+    """The book of machines that Porter made. Every method is one short transaction."""
+
+    def begin(
+        self,
+        key: str,
+        host: HostRecord,
+        migration: str | None,
+        instance_type: str,
+        quote: dict[str, Any] | None,
+        now: float,
+    ) -> None: ...
+
+    def running(self, key: str, instance: str, public_address: str, now: float) -> None: ...
+
+    def drain(self, host: str, why: str, now: float) -> bool: ...
+
+    def removing(self, key: str, token: str, reason: str, wake_at: float) -> None: ...
+
+    def gone(self, key: str, now: float) -> None: ...
+
+    def get(self, key: str) -> InstanceRecord: ...
+
+    def set_empty_since(self, key: str, since: float | None) -> None: ...
+
+    def of_host(self, host: str) -> InstanceRecord | None: ...
+
+    def of_migration(self, migration: str) -> list[InstanceRecord]: ...
+
+    def standing(self) -> list[InstanceRecord]: ...
+
+    def needed(self, host: str) -> str: ...
+
+    def forget_hosts(self, now: float) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What steps need that make machines, or lead the outside to them."""
+
+    places: Places
+    depots: Depots
+    ledger: Ledger
+    invite: Callable[[str, HostRecord], str]
+    """The user data with which the machine of a key joins as this host; the same every time."""
+    owner: str
+    """Value of the tag that says whose machines they are."""
+    agents_url: str
+    join_limit: float
+    """Seconds that a new machine's agent may take to join."""

@@ -31,8 +31,14 @@ def receipt(
     report = _report(by_kind.get(StepKind.HANDOVER), commands)
     succeeded = state is MigrationState.SUCCEEDED
     settle = by_kind.get(StepKind.SETTLE)
-    if succeeded and settle is not None:
-        reason = notes(settle.output or {})
+    settled = (settle.output or {}) if settle is not None else {}
+    publish = by_kind.get(StepKind.PUBLISH)
+    published = (publish.output or {}) if publish is not None else {}
+    if succeeded:
+        handover = by_kind.get(StepKind.HANDOVER)
+        decided = ((handover.output or {}) if handover is not None else {}).get("decided", "")
+        left = [notes(settled), *published.get("left", [])]
+        reason = "; ".join(filter(None, [decided, *left]))
     rewired = by_kind.get(StepKind.REWIRE)
     moved = rewired is not None and rewired.state is StepState.DONE
     return Receipt(
@@ -50,8 +56,14 @@ def receipt(
         bytes=_bytes(by_kind.get(StepKind.RESERVE), report),
         phases=_phases(steps, report),
         connections=report.connections,
+        cost=settled.get("cost") or {},
+        endpoints=tuple(published.get("endpoints", ())),
         verified=report.verified,
         reason=reason,
+        undoes=str(migration.plan.get("undoes", "")),
+        requested_by=migration.created_by,
+        plan=migration.plan_id,
+        plan_hash=migration.plan_hash,
     )
 
 

@@ -53,6 +53,9 @@ def next_move(source: Source, target: Target | None, cancelled: bool) -> Move:
     Until the source has handed over, letting it run again is always safe, so nobody waits for a
     target that does not answer. Afterwards only the target's word counts.
     """
+    if source is Source.FENCED:
+        # A person decided, and what the target runs was proven not to.
+        return Move(Verdict.BACK)
     if target is Target.RUNNING:
         return _target_runs(source)
     if source is Source.ABORTED:

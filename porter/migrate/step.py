@@ -149,6 +149,10 @@ class Context:
         """What an earlier step left."""
         return next((s.output or {} for s in self.claim.steps if s.kind is kind), {})
 
+    def memory_of(self, kind: StepKind) -> dict[str, Any]:
+        """What another step keeps."""
+        return next((s.memory for s in self.claim.steps if s.kind is kind), {})
+
     def issued(self, step: StepKind, kind: Kind) -> CommandRecord | None:
         """The newest command of a kind that a step sent and that was not taken back."""
         found = [

@@ -3,6 +3,7 @@
 | kind | runs on | payload | output |
 |---|---|---|---|
 | inspect | source | Inspect | WorkloadSpec |
+| reach | source | Reach | Reached |
 | check | target | Check | Checked |
 | reserve | target | Reserve | Reserved |
 | ship_image | source | ShipImage | ShippedImage |
@@ -12,7 +13,13 @@
 | resolve | both | Resolve | HandoverState |
 | abort | source | Query | HandoverState |
 | refuse | target | Query | HandoverState |
+| reclaim | source | Reclaim | HandoverState |
 | settle | both | Settle | Settled |
+| checkpoint | the workload's host | TakeCheckpoint | Checkpointed |
+| vacate | the host that had it last | Vacate | Vacated |
+| rewrap | a host that can read it | Rewrap | Rewrapped |
+| restore | target | RestoreCheckpoint | Restored |
+| open | target | Query | HandoverState |
 
 Every command may arrive more than once: its id is the key of the agent's journal, and a command
 already done answers with the recorded result.
@@ -25,6 +32,7 @@ from enum import StrEnum
 from typing import Any
 
 from porter.domain.host import HostFacts
+from porter.domain.identity import DEFAULT_PROJECT
 from porter.domain.migration import Bytes, Connections, Phase
 from porter.domain.workload import Blocker, Image, WorkloadSpec
 
@@ -38,9 +46,16 @@ class Kind(StrEnum):
     HANDOVER = "handover"
     QUERY = "query"
     RESOLVE = "resolve"
+    REACH = "reach"
     ABORT = "abort"
     REFUSE = "refuse"
+    RECLAIM = "reclaim"
     SETTLE = "settle"
+    CHECKPOINT = "checkpoint"
+    VACATE = "vacate"
+    REWRAP = "rewrap"
+    RESTORE = "restore"
+    OPEN = "open"
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,8 @@ class Command:
     kind: Kind
     migration: str | None
     payload: dict[str, Any]
+    request: str = ""
+    """Id of the API request in which it began, for the logs."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +91,34 @@ class Result:
 class Progress:
     """News of a running command, for people: not kept on the agent, may be lost.
 
-    `done` and `total` are bytes; total 0 means unknown.
+    `done` and `total` are bytes; total 0 means unknown. `capacity` is what the link between the
+    hosts carries in bytes per second, where that was just measured.
     """
 
     phase: str
     done: int = 0
     total: int = 0
     message: str = ""
+    capacity: int = 0
 
 
 @dataclass(frozen=True)
 class Inspect:
     workload: str
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Can you open a connection there?"""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Reached:
+    ok: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +149,8 @@ class Reserve:
     spec: WorkloadSpec
     source_host: str
     token: str
+    via: str = ""
+    """Below this prefix of a store the source talks to us, where it cannot reach us."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +169,7 @@ class ShipImage:
     peer_address: str
     peer_port: int
     token: str
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +200,7 @@ class Handover:
     peer_port: int
     token: str
     streams: int = 4
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +231,16 @@ class Resolve:
 
     migration: str
     peer: str
+    via: str = ""
+    """With `fenced`: the underlay address of the host where the workload runs."""
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """A person decided for the source's copy; the target's does not run and never will."""
+
+    migration: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -210,14 +257,103 @@ class HandoverState:
 
 @dataclass(frozen=True)
 class Settle:
-    """Clear away what the migration left. `keep` = the container itself stays (target side)."""
+    """Clear away what the migration left; the target's container stays.
+
+    `as_it_is`: also if its tasks were lost there. A person gave them up.
+    """
 
     migration: str
+    as_it_is: bool = False
 
 
 @dataclass(frozen=True)
 class Settled:
     removed: tuple[str, ...] = ()
+
+
+# -- kept checkpoints -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TakeCheckpoint:
+    """Freeze, write everything into the store under the name `checkpoint`, and let it run on."""
+
+    checkpoint: str
+    workload: str
+    recipients: tuple[str, ...]
+    """Certificates (PEM) of the hosts that may read it, beside the one that makes it."""
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """A checkpoint that is whole. Sizes are bytes."""
+
+    identity: str
+    """Of its key: whoever reads it makes sure that it is this one."""
+    digest: str
+    downtime_ms: float
+    taken_at: float
+    """When it was frozen, seconds since the epoch."""
+    memory_bytes: int
+    file_bytes: int
+    size: int
+    """All layers, before compression."""
+    stored: int
+    """What they take up in the store."""
+    image: Image
+    address: str
+    phases: tuple[Phase, ...] = ()
+
+
+@dataclass(frozen=True)
+class Vacate:
+    """Do you have any container of this workload? If not, send its address's packets to `via`."""
+
+    workload: str
+    address: str
+    via: str = ""
+    """Underlay address; empty: only answer."""
+
+
+@dataclass(frozen=True)
+class Vacated:
+    here: tuple[str, ...]
+    """The states of its containers here; empty: there is none."""
+
+
+@dataclass(frozen=True)
+class Rewrap:
+    """Let further hosts read a checkpoint: certificates (PEM)."""
+
+    checkpoint: str
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rewrapped:
+    count: int
+
+
+@dataclass(frozen=True)
+class RestoreCheckpoint:
+    """Restore a checkpoint up to the gate. `restore` names this attempt, as a migration is named:
+    `open` lets the tasks run, `refuse` takes everything back."""
+
+    restore: str
+    checkpoint: str
+    workload: str
+    generation: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Verified, restored, and stopped at the gate."""
+
+    container: str
+    container_name: str
+    address: str
+    digest: str
 
 
 # -- join, heartbeat and poll ---------------------------------------------------------------
@@ -252,6 +388,7 @@ class FoundWorkload:
     address: str
     image: str
     memory_bytes: int = 0
+    project: str = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -296,3 +433,35 @@ class Orders:
 
     commands: tuple[Command, ...] = ()
     network: Network | None = None
+
+
+# -- stores ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WantTickets:
+    """An agent asks for leave to do one thing to some blobs of its migration's store."""
+
+    migration: str
+    method: str
+    keys: tuple[str, ...]
+    seconds: int
+
+
+@dataclass(frozen=True)
+class TicketFor:
+    method: str
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Granted:
+    tickets: tuple[TicketFor, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Keys and sizes in bytes."""
+
+    blobs: tuple[tuple[str, int], ...]

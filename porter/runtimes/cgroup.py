@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from porter.domain.errors import Transient
 
@@ -37,6 +37,27 @@ def version(mounted: list[Hierarchy]) -> str:
     return "v1" if any("freezer" in one.controllers for one in mounted) else "v2"
 
 
+def _path_of(pid: str, mounted: list[Hierarchy]) -> str:
+    """The freezer's path of a process, "" if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    wanted = "freezer" if version(mounted) == "v1" else ""
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if wanted in names.split(","):
+            return path
+    return ""
+
+
+def _stands_apart(path: str, mounted: list[Hierarchy]) -> bool:
+    """Whether a group can be a container's: neither the root, nor outside, nor ours."""
+    parts = PurePosixPath(f"/{path.strip('/')}").parts
+    own = PurePosixPath(_path_of("self", mounted)).parts
+    return len(parts) > 1 and ".." not in parts and own[: len(parts)] != parts
+
+
 class Cgroup:
     """The control group of one container, found by a process in it or by its path."""
 
@@ -49,18 +70,14 @@ class Cgroup:
 
     @classmethod
     def of(cls, pid: int) -> Cgroup | None:
-        """The group of a process; None if it has ended."""
+        """The group of a process; None if it has ended or has none apart from ours.
+
+        Version 1 counts a zombie to the root group: taken for the container's, that would have
+        every process of the machine frozen or killed in its place.
+        """
         mounted = hierarchies(Path("/proc/self/mountinfo").read_text())
-        try:
-            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        wanted = "freezer" if version(mounted) == "v1" else ""
-        for line in lines:
-            _, names, path = line.split(":", 2)
-            if wanted in names.split(","):
-                return cls(path, mounted)
-        return None
+        path = _path_of(str(pid), mounted)
+        return cls(path, mounted) if _stands_apart(path, mounted) else None
 
     @classmethod
     def configured(cls, config: Path) -> Cgroup | None:
@@ -73,7 +90,7 @@ class Cgroup:
             parent, prefix, leaf = named.split(":")
             named = f"/{parent}/{prefix}-{leaf}.scope"
         group = cls(named)
-        return group if named.strip("/") and group.directories() else None
+        return group if _stands_apart(named, group._mounted) and group.directories() else None
 
     def directory(self, controller: str) -> Path | None:
         """The group's directory for one controller (any name on version 2)."""
@@ -105,6 +122,13 @@ class Cgroup:
         except OSError:
             return False
         return events.get("frozen") == "1"
+
+    def close_freezer(self) -> None:
+        """Have tasks freeze before their next instruction. Does not wait for it."""
+        where = self.directory("freezer")
+        if where is not None and where.is_dir():
+            name, word = ("freezer.state", "FROZEN") if self.v1 else ("cgroup.freeze", "1")
+            (where / name).write_text(word)
 
     def set_frozen(self, frozen: bool, limit: float = 10) -> None:
         """Freeze or thaw and wait until it is so. A group that is gone counts as thawed."""

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from porter.domain.container import Link, Tree, Twin
 from porter.domain.errors import Conflict, NotFound, Permanent, Unsupported
+from porter.domain.identity import project_of
 from porter.domain.workload import (
     LABEL_ENABLE,
     LABEL_NAME,
+    LABEL_PROJECT,
     LABEL_VOLUMES,
     Blocker,
     Image,
@@ -135,6 +137,7 @@ class FakeRuntime:
                 address=one.address if one.state == "running" else "",
                 image=(*one.image.names, one.image.id)[0],
                 memory_bytes=len(one.memory),
+                project=project_of(one.labels.get(LABEL_PROJECT, "")),
             )
             for one in labelled
         ]

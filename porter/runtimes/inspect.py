@@ -13,9 +13,11 @@ import psutil
 
 from porter.domain.container import Tree
 from porter.domain.errors import NotFound, Permanent
+from porter.domain.identity import project_of
 from porter.domain.workload import (
     LABEL_ENABLE,
     LABEL_NAME,
+    LABEL_PROJECT,
     LABEL_VOLUMES,
     Image,
     Volume,
@@ -35,15 +37,17 @@ LOG_LIMIT = 32 << 20
 _LOG_FILES = ("k8s-file", "json-file")
 
 
+def _labels(info: dict[str, Any]) -> dict[str, str]:
+    return dict((info.get("Config") or {}).get("Labels") or {})
+
+
 def workload_name(info: dict[str, Any]) -> str:
     """Label `porter.name`, else the container's own name."""
-    labels = (info.get("Config") or {}).get("Labels") or {}
-    return str(labels.get(LABEL_NAME) or info["Name"])
+    return str(_labels(info).get(LABEL_NAME) or info["Name"])
 
 
 def labelled(info: dict[str, Any]) -> bool:
-    labels = (info.get("Config") or {}).get("Labels") or {}
-    return bool(labels.get(LABEL_ENABLE) == "true")
+    return _labels(info).get(LABEL_ENABLE) == "true"
 
 
 def group_of(info: dict[str, Any]) -> Cgroup | None:
@@ -66,7 +70,7 @@ def disk_usage(top: Path) -> int:
 
 def volumes_of(info: dict[str, Any]) -> tuple[Volume, ...]:
     """Named volumes and bind mounts, with the mode that the container's label asks for."""
-    mode = ((info.get("Config") or {}).get("Labels") or {}).get(LABEL_VOLUMES, "move")
+    mode = _labels(info).get(LABEL_VOLUMES, "move")
     found = []
     for mount in info.get("Mounts") or []:
         kind = str(mount.get("Type"))
@@ -174,6 +178,7 @@ class Inspector:
             address=address_of(info)[0],
             image=str(info.get("ImageName") or info.get("Image")),
             memory_bytes=sum(group.memory()) if group else 0,
+            project=project_of(_labels(info).get(LABEL_PROJECT, "")),
         )
 
     def image(self, info: dict[str, Any]) -> Image:
@@ -257,5 +262,4 @@ class Inspector:
 
     @staticmethod
     def _moves(info: dict[str, Any]) -> bool:
-        labels = (info.get("Config") or {}).get("Labels") or {}
-        return bool(labels.get(LABEL_VOLUMES, "move") == "move")
+        return _labels(info).get(LABEL_VOLUMES, "move") == "move"

@@ -7,15 +7,19 @@ work during a handover works even while Podman is busy with a restore.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from porter.domain.errors import NotFound, Permanent, Transient
 from porter.runtimes.cgroup import Cgroup
+from porter.runtimes.guard import Guard
 from porter.runtimes.leftovers import clear_leftovers
 from porter.runtimes.podman_cli import last_words
 from porter.runtimes.processes import end, engine_processes, wait_for_orphans
+from porter.runtimes.repair import end_repair
 
 _ORPHAN_LIMIT = 120.0
 
@@ -99,6 +103,7 @@ class Runc:
         group = self.cgroup(container)
         if group is None:
             return
+        end_repair(group.pids())
         group.set_frozen(False)
 
     def checkpoint(self, container: str, images: Path, work: Path) -> None:
@@ -109,7 +114,8 @@ class Runc:
         wait_for_orphans(container, "checkpoint", _ORPHAN_LIMIT)
         images.mkdir(parents=True, exist_ok=True)
         work.mkdir(parents=True, exist_ok=True)
-        done = self._run(
+        command = (
+            self.binary,
             "checkpoint",
             "--leave-running",
             "--tcp-established",
@@ -117,24 +123,50 @@ class Runc:
             f"--image-path={images}",
             f"--work-path={work}",
             container,
-            limit=None,
         )
-        failed = done.returncode != 0
+        failure = _run_guarded(command, group, work / "dump.log")
         if not group.frozen():
             # Neither CRIU's end nor its failure may let the tasks run.
             group.set_frozen(True)
-            if not failed:
+            if not failure:
                 raise Permanent(f"cannot dump {container[:12]}: it ran on during the dump")
-        if failed:
+        if failure:
             clear_leftovers(container, (images, work))
-            reason = criu_reason(work / "dump.log") or last_words(done.stderr)
             raise Permanent(
-                f"cannot dump {container[:12]}: {reason}", f"the log is {work / 'dump.log'}"
+                f"cannot dump {container[:12]}: {failure}", f"the log is {work / 'dump.log'}"
             )
 
     def forget(self, container: str) -> None:
         """Remove runc's record of a container whose tasks have ended."""
         self._run("delete", "--force", container)
+
+
+def _run_guarded(command: Sequence[str], group: Cgroup, log: Path) -> str:
+    """Run runc's dump of the tasks in `group`; why it failed, "" if it did not."""
+
+    def make_safe() -> None:
+        group.close_freezer()
+        end_repair(group.pids())
+
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as runc:
+        guard = Guard(runc.pid, make_safe)
+        try:
+            _, words = runc.communicate()
+        finally:
+            guard.end()
+    if runc.returncode == 0:
+        return ""
+    if guard.killed_by:
+        return f"CRIU was ended by signal {guard.killed_by} ({signal.strsignal(guard.killed_by)})"
+    return criu_reason(log) or last_words(words)
 
 
 def engine_processes_of_dump(container: str) -> list[Any]:

@@ -44,7 +44,7 @@ def _holds(pid: int, prefixes: tuple[str, ...]) -> bool:
     if not prefixes:
         return False
     try:
-        targets = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+        targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
         return False
     return any(target.startswith(prefixes) for target in targets)

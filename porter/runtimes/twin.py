@@ -154,7 +154,22 @@ class Twins:
             raise Unsupported(
                 error.message, "see that this host has what the container's options name"
             ) from error
-        self._podman.run("stop", "-t", "0", record.container, doing=doing)
+        self._take_down(record)
+
+    def _take_down(self, record: Record, limit: float = 20) -> None:
+        """End the engine's set-up without `podman stop`, which it may remember as the user's wish:
+        then it would not apply the restart policy to what is restored."""
+        group = self._runc.cgroup(record.container)
+        if group is not None:
+            self._kill_tasks(group)
+        until = time.monotonic() + limit
+        while True:
+            info = self._podman.container(record.container) or {}
+            if (info.get("State") or {}).get("Status") in ("created", "exited"):
+                return
+            if time.monotonic() > until:
+                raise Permanent(f"cannot make {record.name} here: its engine does not let go of it")
+            time.sleep(0.01)
 
     def _empty(self, info: dict[str, Any], record: Record) -> None:
         """Take away what the engine put into its files: they come from the source, all of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from http import HTTPStatus
@@ -14,16 +15,33 @@ from starlette.concurrency import run_in_threadpool
 
 from porter.db.base import HostRecord
 from porter.db.registry import Identity, TokenUnknown
-from porter.domain.errors import Denied, Invalid
+from porter.domain.errors import Denied, Invalid, NotFound
+from porter.migrate.custody import LIST, may
+from porter.migrate.depots import Store, tunnel_of
 from porter.pki import Authority, key_fingerprint
 from porter.protocol import codec
-from porter.protocol.messages import Heartbeat, Join, Joined, Orders, Progress, Result
+from porter.protocol.messages import (
+    Granted,
+    Heartbeat,
+    Join,
+    Joined,
+    Listed,
+    Orders,
+    Progress,
+    Result,
+    TicketFor,
+    WantTickets,
+)
+from porter.web import bootstrap
 from porter.web.pulse import Pulse
 from porter.web.tls import PEER, Peer
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/agent/v1")
+router.include_router(bootstrap.router)
 LONGEST_POLL = 60.0
+LONGEST_TICKET = 3600
+MOST_LISTED = 5000
 LOOK_AGAIN = 1.0
 """Seconds after which a poll looks by itself, lest a change escaped the pulse."""
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -81,7 +99,7 @@ def join(request: Request, control: Control, body: Json) -> Any:
     now = time.time()
     host_id = control.registry.spend_token(secret, key, asked.name, asked.site, now)
     issued = authority.host_certificate(asked.csr_pem, host_id)
-    identity = Identity(issued.serial, issued.fingerprint)
+    identity = Identity(issued.serial, issued.fingerprint, issued.pem)
     host = control.registry.enrol(host_id, asked.name, asked.site, identity, asked.facts, now)
     return codec.dump(Joined(host=host.id, certificate_pem=issued.pem, ca_pem=authority.pem))
 
@@ -126,10 +144,54 @@ def _orders(control: ControlPlane, host: str, network: int, resume: bool) -> Ord
     return Orders(commands=found, network=told)
 
 
+@router.post("/tickets")
+def tickets(control: Control, host: Caller, body: Json) -> Any:
+    """Leave to read, write or remove blobs of a migration's tunnel, or of a checkpoint."""
+    want = codec.load(WantTickets, body)
+    store = _store(control, host, want.migration, want.method, *want.keys)
+    seconds = max(1, min(want.seconds, LONGEST_TICKET))
+    found = [store.ticket(want.method, key, seconds) for key in want.keys]
+    return codec.dump(
+        Granted(tuple(TicketFor(one.method, one.url, dict(one.headers)) for one in found))
+    )
+
+
+@router.get("/blobs")
+def blobs(control: Control, host: Caller, migration: str, prefix: str) -> Any:
+    """What lies there."""
+    store = _store(control, host, migration, LIST, prefix)
+    found = itertools.islice(store.list(prefix), MOST_LISTED)
+    return codec.dump(Listed(tuple((blob.key, blob.size) for blob in found)))
+
+
+def _store(control: ControlPlane, host: HostRecord, about: str, method: str, *keys: str) -> Store:
+    """The store of a migration or checkpoint, if this host may do this to these keys."""
+    try:
+        kept = control.checkpoints.get(about)
+    except NotFound:
+        return _tunnel(control, host, about, *keys)
+    if kept.id != about or not all(may(kept, host, method, key) for key in keys):
+        raise Denied("cannot use the store: that is not this host's part of the checkpoint")
+    return control.stores.open(kept.store)
+
+
+def _tunnel(control: ControlPlane, host: HostRecord, migration: str, *keys: str) -> Store:
+    """The store through which a migration's hosts talk, for one of the two, below its prefix."""
+    story = control.moves.story(migration)
+    via = next((step.output or {}).get("via") for step in story.steps if step.kind == "preflight")
+    mine = host.id in (story.migration.source, story.migration.target)
+    inside = all(key.startswith(f"{tunnel_of(migration)}/") for key in keys)
+    if not mine or not inside or not via:
+        raise Denied("cannot use the store: that is not this host's part of it")
+    return control.stores.open(str(via))
+
+
 @router.post("/commands/{command_id}/progress", status_code=HTTPStatus.NO_CONTENT)
 def progress(control: Control, host: Caller, command_id: str, body: Json) -> None:
     """News of a running command, for people."""
-    control.desk.progress(host.id, command_id, codec.load(Progress, body), time.time())
+    news = codec.load(Progress, body)
+    control.desk.progress(host.id, command_id, news, time.time())
+    control.checkpoints.note(command_id, news)
 
 
 @router.post("/commands/{command_id}/result", status_code=HTTPStatus.NO_CONTENT)
@@ -141,3 +203,5 @@ def result(control: Control, host: Caller, command_id: str, body: Json) -> None:
     migration = control.desk.finish(host.id, command_id, ended, time.time())
     if migration is not None:
         control.queue.enqueue(migration)
+    elif (kept := control.checkpoints.wake(command_id, time.time())) is not None:
+        control.queue.checkpoint(kept)

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from porter import __version__
+from porter.db.audit import Audit
+from porter.db.happenings import Happenings
 from porter.pki import Authority
 from porter.settings import split_address
-from porter.web import agents, errors, pages
-from porter.web.api import hosts, migrations, workloads
+from porter.web import agents, errors, finish, login, metrics, pages
+from porter.web.access import Authenticate
+from porter.web.api import (
+    audit,
+    checkpoints,
+    decisions,
+    happenings,
+    hosts,
+    lists,
+    migrations,
+    overview,
+    people,
+    plans,
+    policies,
+    prices,
+    problems,
+    receipts,
+    sites,
+    stores,
+    tokens,
+    workloads,
+)
 from porter.web.api.common import Control
 from porter.web.api.schemas import Health
-from porter.web.guard import BearerToken, KnownHost, RequestId
+from porter.web.auditing import Auditing
+from porter.web.guard import KnownHost, RequestId
+from porter.web.hub import Hub
+from porter.web.pages import ground
 from porter.web.pulse import Pulse
 from porter.wiring import ControlPlane
 
@@ -34,15 +60,44 @@ def _app(control: ControlPlane, authority: Authority, pulse: Pulse, openapi: str
     app.state.control = control
     app.state.authority = authority
     app.state.pulse = pulse
+    app.state.hub = Hub(Happenings(control.database), pulse)
     errors.install(app)
     return app
+
+
+def _include(app: FastAPI, router: APIRouter) -> None:
+    # Not `include_router`: it makes every route anew for this application, at its first request,
+    # which takes 0.3 s. Ours have no prefix or dependency to be combined with.
+    app.router.routes.extend(router.routes)
 
 
 def public_app(control: ControlPlane, authority: Authority, pulse: Pulse, token: str) -> FastAPI:
     """The REST API below /v1, /healthz, and the dashboard."""
     app = _app(control, authority, pulse, "/openapi.json")
-    for router in (hosts.router, workloads.router, migrations.router, pages.router):
-        app.include_router(router)
+    routers = (
+        overview.router,
+        lists.router,
+        happenings.router,
+        hosts.router,
+        workloads.router,
+        migrations.router,
+        decisions.router,
+        sites.router,
+        stores.router,
+        checkpoints.router,
+        prices.router,
+        policies.router,
+        plans.router,
+        receipts.router,
+        problems.router,
+        audit.router,
+        metrics.router,
+        people.router,
+        tokens.router,
+        pages.router,
+    )
+    for router in routers:
+        _include(app, router)
 
     @app.get("/healthz", tags=["health"])
     def healthz(control: Control) -> Health:
@@ -56,9 +111,16 @@ def public_app(control: ControlPlane, authority: Authority, pulse: Pulse, token:
             migrations_active=len(control.moves.active()),
         )
 
+    ground.install(app)
     listen, _ = split_address(control.settings.listen)
-    app.add_middleware(BearerToken, token=token, below="/v1")
-    app.add_middleware(KnownHost, allowed=(listen, *control.settings.allowed_hosts))
+    login.install(app, control.settings, control.identity, token)
+    public = urlsplit(control.settings.public_url).hostname or listen
+    finish.install(app, control, pulse)
+    app.add_middleware(Authenticate, identity=control.identity, token=token, below="/v1")
+    app.add_middleware(Auditing, audit=Audit(control.database))
+    app.add_middleware(KnownHost, allowed=(listen, public, *control.settings.allowed_hosts))
+    app.state.metrics = metrics.Metrics(control.database)
+    app.add_middleware(metrics.Measured, metrics=app.state.metrics)
     app.add_middleware(RequestId)
     return app
 
@@ -66,6 +128,6 @@ def public_app(control: ControlPlane, authority: Authority, pulse: Pulse, token:
 def agents_app(control: ControlPlane, authority: Authority, pulse: Pulse) -> FastAPI:
     """What agents call, behind TLS with host certificates."""
     app = _app(control, authority, pulse, None)
-    app.include_router(agents.router)
+    _include(app, agents.router)
     app.add_middleware(RequestId)
     return app

@@ -12,11 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from porter.db.registry import TokenExpired, TokenUnknown, TokenUsed
+from porter.db.rows import current_request
 from porter.domain.errors import (
     Conflict,
     Denied,
+    InDoubt,
     Invalid,
     NotFound,
+    Permanent,
     PorterError,
     Transient,
     Unsupported,
@@ -35,7 +38,26 @@ STATUS: tuple[tuple[type[PorterError], HTTPStatus], ...] = (
     (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Unsupported, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Transient, HTTPStatus.SERVICE_UNAVAILABLE),
+    # What a provider, a store or a host says no to is no fault of this server.
+    (Permanent, HTTPStatus.CONFLICT),
+    (InDoubt, HTTPStatus.CONFLICT),
 )
+
+
+PROBLEM_PATH = "/problems/"
+"""With a code behind it the stable type of a problem, and the path of a page about it."""
+CODES: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
+    HTTPStatus.UNAUTHORIZED: "denied",
+    HTTPStatus.FORBIDDEN: "denied",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.PRECONDITION_FAILED: "precondition_failed",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
+    HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+}
+"""Codes of problems that are no errors of ours."""
 
 
 class ProblemResponse(JSONResponse):
@@ -52,12 +74,13 @@ def problem(
 ) -> Response:
     """A problem+json answer."""
     body = {
-        "type": "about:blank",
+        "type": PROBLEM_PATH + (code := code or CODES.get(status, "error")),
         "title": HTTPStatus(status).phrase,
         "status": int(status),
         "detail": detail,
         "remedy": remedy,
         "code": code,
+        "request_id": current_request.get(),
         **more,
     }
     return ProblemResponse(body, status_code=status, headers=headers)
@@ -70,25 +93,40 @@ def status_of(error: PorterError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def answer_of(error: PorterError) -> Response:
+    """The answer that an error of ours leaves as."""
+    return problem(status_of(error), error.message, error.remedy, error.code, **error.members)
+
+
 async def _ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, PorterError):
         raise error
-    status = status_of(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s %s: %s", request.method, request.url.path, error)
-    return problem(status, error.message, error.remedy, error.code)
+    return answer_of(error)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     detail = str(error.detail)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"cannot find {request.url.path}: there is no such resource"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"cannot {request.method} {request.url.path}: this resource does not know how"
-    headers = dict(error.headers or {})
+        headers |= _allow(request)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # The framework's word for a body that is no text at all.
+        return answer_of(Invalid("cannot read the request: its body is no JSON", "send UTF-8"))
     return problem(error.status_code, detail, "see /openapi.json", headers=headers)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """All methods of the resource; the framework knows those of one route only."""
+    path = getattr(request.scope.get("route"), "path", "")
+    known = [name.upper() for name in request.app.openapi()["paths"].get(path, ())]
+    return {"allow": ", ".join(sorted(known))} if known else {}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -113,7 +151,9 @@ async def _bug(request: Request, error: Exception) -> Response:
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         f"cannot answer: internal error ({type(error).__name__})",
-        "look into the control plane's log",
+        "look into the control plane's log for the request id",
+        # This answer passes none of what stamps the others.
+        headers={"X-Request-Id": current_request.get()},
     )
 
 

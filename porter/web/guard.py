@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import re
 import secrets
@@ -11,6 +10,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from porter.db.rows import current_request
 from porter.web.errors import problem
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -35,6 +35,7 @@ class RequestId:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
+        current_request.set(request_id)
         await self._app(scope, receive, stamped)
 
 
@@ -61,30 +62,6 @@ class KnownHost:
                     HTTPStatus.BAD_REQUEST,
                     f"cannot serve the host {host!r}: this control plane does not go by that name",
                     "use its listen address, or add the name to PORTER_ALLOWED_HOSTS",
-                )
-                await answer(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-class BearerToken:
-    """Refuses everything below a path without the API's token."""
-
-    def __init__(self, app: ASGIApp, token: str, below: str) -> None:
-        self._app = app
-        self._token = token.encode()
-        self._below = below
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(self._below):
-            kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.strip().encode(), self._token)
-            if kind.lower() != "bearer" or not right:
-                answer = problem(
-                    HTTPStatus.UNAUTHORIZED,
-                    "cannot use the API: the token is missing or wrong",
-                    code="denied",
-                    headers={"WWW-Authenticate": "Bearer"},
                 )
                 await answer(scope, receive, send)
                 return

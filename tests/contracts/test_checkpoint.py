@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import socket
@@ -278,7 +279,8 @@ def test_a_missing_or_changed_frame_is_noticed(sender: Sender, pair: Pair) -> No
     make_everything(pair.volume)
     manifest = pair.send(sender)
     lost = pair.frames.kept.pop(1)
-    with pytest.raises(Permanent, match="frames came of"):
+    # Depending on which came second, what builds upon it is noticed first.
+    with pytest.raises(Permanent, match=r"frames came of|cannot write a frame"):
         pair.receive(manifest)
     header = msgpack.unpackb(lost[0])
     flipped = bytes([lost[1][0] ^ 1]) + lost[1][1:] if lost[1] else b"x"
@@ -295,6 +297,7 @@ def test_a_device_node_is_refused_by_name(sender: Sender, pair: Pair) -> None:
 
 def test_no_thread_and_no_descriptor_is_left(sender: Sender, pair: Pair) -> None:
     make_everything(pair.volume)
+    gc.collect()  # earlier tests' leavings would go meanwhile
     before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
     pair.receive(pair.send(sender))
     pair.frames.fail_after = 0

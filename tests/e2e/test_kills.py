@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +18,11 @@ import pytest
 
 from porter.lab.fleet import Fleet, wait_until
 from tests.e2e.conftest import FAMILY, HOSTS, clean, network_is_unlocked, settle
+from tests.moments import handover_state
 
 pytestmark = pytest.mark.e2e
 BALLAST = "import os; ballast = os.urandom(40_000_000)\n"
 """Makes the transfer last long enough to die in the middle of it."""
-
-
-def handover_state(fleet: Fleet, host: str, workload: str) -> str:
-    """The state in the host's own journal; empty if it has none for a move of this workload."""
-    path = fleet.lab.host_directory(host) / "porter" / "agent" / "journal.sqlite3"
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5) as journal:
-        rows = journal.execute(
-            "SELECT state FROM handovers WHERE workload = ? ORDER BY updated DESC LIMIT 1",
-            (workload,),
-        ).fetchall()
-    journal.close()
-    return rows[0][0] if rows else ""
 
 
 def criu_pids(fleet: Fleet, host: str) -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 from porter.db.database import Database
 from tests.unit.db.test_desk import *  # noqa: F403 - the same tests, another database
 from tests.unit.db.test_hosts import *  # noqa: F403
+from tests.unit.db.test_ledger import *  # noqa: F403
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ happen; see POINTS.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.domain.errors import InDoubt, NotFound, Permanent, PorterError, Transient
@@ -37,6 +37,8 @@ from porter.protocol.messages import (
     Heartbeat,
     Kind,
     Prepared,
+    Reached,
+    Reclaim,
     Reserve,
     Reserved,
     Resolve,
@@ -54,6 +56,9 @@ POINTS = (
     "source: gone",
 )
 """Moments of a handover, in order. At each, either agent may die or the two may be parted."""
+
+
+_HOLDING = {Source.FROZEN, Source.HANDED_OVER, Source.GONE}
 
 
 class Crash(Exception):
@@ -123,6 +128,13 @@ class SimHost:
     crash_at: set[str] = field(default_factory=set)
     fail: dict[Kind, PorterError] = field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()
+    walled: bool = False
+    """It reaches no other host."""
+    vias: list[str] = field(default_factory=list)
+    """The routes that it was told, one per command."""
+    made: bool = False
+    """It is a machine that Porter made."""
+    labels: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ("sha256:b",)
     seen: list[str] = field(default_factory=list)
     """Every command that arrived, with repetitions."""
@@ -139,6 +151,16 @@ class SimHost:
     def restart(self) -> None:
         self.alive = True
         self.under_way.clear()
+
+    def power_cut(self) -> None:
+        """Its tasks and memory are gone; `restart` brings it back as an agent finds it then."""
+        self.alive = False
+        for migration, state in self.targets.items():
+            name = self.workload_of.get(migration, "")
+            if state is Target.ACCEPTED:
+                self.targets[migration] = target_event(state, TargetEvent.REFUSE)
+            elif state is Target.RUNNING and self.running.pop(name, None):
+                self.lost = "tasks lost: the host lost its power after it took over"
 
     def handle(self, command: Command) -> Result | None:
         """The command's result, None if the agent died over it."""
@@ -181,11 +203,16 @@ class SimHost:
             raise self.fail[command.kind]
         payload: dict[str, Any] = command.payload
         migration = str(payload.get("migration", ""))
+        if "via" in payload:
+            self.vias.append(str(payload["via"]))
         match command.kind:
             case Kind.INSPECT:
                 if not self.runs(payload["workload"]):
                     raise NotFound(f"cannot inspect {payload['workload']}: it is not here")
-                return spec(payload["workload"])
+                found = spec(payload["workload"])
+                return replace(found, labels={**found.labels, **self.labels})
+            case Kind.REACH:
+                return Reached(not self.walled, "timed out" if self.walled else "")
             case Kind.CHECK:
                 return Checked(self.blockers, self.missing)
             case Kind.RESERVE:
@@ -210,10 +237,16 @@ class SimHost:
             case Kind.ABORT:
                 self._source(migration, SourceEvent.ABORT)
                 return self._state(migration)
+            case Kind.RECLAIM:
+                codec.load(Reclaim, payload)
+                self._source(migration, SourceEvent.FENCE)
+                return self._state(migration)
             case Kind.REFUSE:
                 self._target(migration, TargetEvent.REFUSE)
                 return self._state(migration, "target")
             case Kind.SETTLE:
+                if self.sources.get(migration) is Source.GONE:
+                    self.running.pop(self.workload_of[migration], None)
                 self.settled.add(migration)
                 return Settled()
 
@@ -227,12 +260,12 @@ class SimHost:
 
     def _be_source(self, migration: str, state: Source) -> None:
         self.sources[migration] = state
-        if state is Source.GONE:
-            self.running.pop(self.workload_of[migration], None)
 
     def _be_target(self, migration: str, state: Target) -> None:
         if state is Target.RUNNING and self.targets.get(migration) is not Target.RUNNING:
             self.running[self.workload_of[migration]] = f"c-{migration}"
+        if state is Target.REFUSED and self.targets.get(migration) is Target.RUNNING:
+            self.running.pop(self.workload_of[migration], None)
         self.targets[migration] = state
 
     def _point(self, point: str) -> None:
@@ -304,7 +337,8 @@ class SimHost:
         if migration in self.sources and role != "target":
             return HandoverState("source", self.sources[migration])
         if migration in self.targets:
-            return HandoverState("target", self.targets[migration], self.lost, bool(self.lost))
+            lost = self.lost if self.targets[migration] is Target.RUNNING else ""
+            return HandoverState("target", self.targets[migration], lost, bool(lost))
         raise NotFound(f"cannot find a handover of {migration}")
 
     def _resolve(self, asked: Resolve) -> HandoverState:
@@ -321,9 +355,9 @@ class SimHost:
         held = [
             self.sources[m]
             for m, name in self.workload_of.items()
-            if name == workload and m in self.sources
+            if name == workload and m in self.sources and m not in self.settled
         ]
-        return workload in self.running and not {Source.FROZEN, Source.HANDED_OVER} & set(held)
+        return workload in self.running and not _HOLDING & set(held)
 
     def heartbeat(self) -> Heartbeat:
         found = tuple(

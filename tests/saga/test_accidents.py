@@ -198,7 +198,7 @@ def test_a_worker_dies(
     assert story.migration.state is SUCCEEDED
     one_runs(world, SUCCEEDED)
     kinds = [event for event in world.events(migration) if event == "step.done"]
-    assert len(kinds) == 6, "each step is done once"
+    assert len(kinds) == 7, "each step is done once"
     if world.journal.die_at is None:
         assert world.deaths == 1
 

@@ -27,7 +27,7 @@ def test_a_move_succeeds(world: World, source: SimHost, target: SimHost) -> None
     names = [phase["name"] for phase in receipt["phases"]]
     assert names == [
         *("preflight", "reserve", "sync", "handover"),
-        *("freeze", "restore", "rewire", "settle"),
+        *("freeze", "restore", "rewire", "publish", "settle"),
     ]
     assert {source.id, target.id} == {h.id for h in world.hosts.values() if h.settled}
     # The address is out of its new host's range: every other host gets a route to it.

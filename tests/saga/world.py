@@ -8,23 +8,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from porter.db.base import Change, Claim, NewMigration
+from porter.db.base import Change, Claim, HostRecord, NewMigration, WorkloadRecord
 from porter.db.database import Database
 from porter.db.desk import Desk
 from porter.db.found import Found
 from porter.db.journal import Journal
+from porter.db.ledger import Ledger
 from porter.db.moves import Moves, Story
 from porter.db.registry import Identity, Registry
 from porter.db.rows import new_id
+from porter.db.sites import Sites
+from porter.db.stores import Stores
 from porter.domain.migration import Mode
+from porter.migrate.depots import Depots
 from porter.migrate.engine import Engine
-from porter.migrate.plan import STEPS, plan, plan_hash
+from porter.migrate.places import Places
+from porter.migrate.plan import Options, kinds, make_steps, plan, plan_hash
+from porter.migrate.ports import Machines
+from porter.migrate.reaper import Reaper
 from porter.protocol.messages import Command, Result
+from porter.providers.base import InstanceState
+from porter.providers.fake import WORLDS
+from porter.providers.fake import World as Cloud
+from porter.providers.registry import open_site
+from porter.store.registry import open_blobs
 from tests.saga.simulation import SimHost, facts
 
 TICK = 0.5
 SWEEP = 2.0
 LEASE = 6.0
+IDLE = 30.0
 
 
 class Died(BaseException):
@@ -78,6 +91,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.messages: list[str] = []
+        self.reaps: list[str] = []
         self.hosts: dict[str, SimHost] = {}
         self.parted: set[frozenset[str]] = set()
         self.cut_off: set[str] = set()
@@ -87,7 +101,23 @@ class World:
         self.registry = Registry(self.database)
         self.found = Found(self.database)
         self.moves = Moves(self.database)
-        self.engine = Engine(self.journal, self, lambda: self.now, LEASE)
+        self.ledger = Ledger(self.database)
+        self.sites = Sites(self.database)
+        self.places = Places(self.sites, lambda name, sealed: {}, open_site)
+        machines = Machines(
+            places=self.places,
+            depots=Depots(Stores(self.database), lambda name, sealed: {}, open_blobs),
+            ledger=self.ledger,
+            invite=lambda key, host: f"join as {host.name}",
+            owner="porter-test",
+            agents_url="https://control",
+            join_limit=60.0,
+        )
+        self.machines = machines
+        self.clouds: dict[str, Cloud] = {}
+        self.deaf: set[str] = set()
+        self.engine = Engine(self.journal, self, lambda: self.now, make_steps(machines), LEASE)
+        self.reaper = Reaper(self.places, self.ledger, lambda: self.now, IDLE, self.reaps.append)
         self.deaths = 0
         self.swept = self.now
         self.watch: list[Callable[[], None]] = []
@@ -101,8 +131,32 @@ class World:
 
     # hosts
 
-    def host(self, name: str, site: str = "lab") -> SimHost:
-        host_id = f"h-{name}"
+    def cloud(self, site: str) -> Cloud:
+        """A site whose machines join as soon as they run, unless `deaf` names them by type."""
+        settings = {"world": new_id("world")}
+        self.sites.add(site, "fake", "", settings, "", self.now)
+        self.places.open(site)
+        self.clouds[site] = WORLDS[settings["world"]]
+        return self.clouds[site]
+
+    def _boot_machines(self) -> None:
+        running = {
+            one.name: one
+            for cloud in self.clouds.values()
+            for one in cloud.instances.values()
+            if one.state is InstanceState.RUNNING
+        }
+        here = {host.name: host for host in self.hosts.values() if host.made}
+        for name in running.keys() - here.keys():
+            if running[name].instance_type not in self.deaf:
+                expected = self.registry.host(name)
+                self.host(name, expected.site, expected.id).made = True
+        for name in here.keys() - running.keys():
+            self.cut_off.add(here[name].id)
+            del self.hosts[here[name].id]
+
+    def host(self, name: str, site: str = "lab", host_id: str = "") -> SimHost:
+        host_id = host_id or f"h-{name}"
         self.registry.enrol(host_id, name, site, Identity("1", "1"), facts(name), self.now)
         sim = SimHost(host_id, name, self.hosts, self._linked)
         self.hosts[host_id] = sim
@@ -135,8 +189,11 @@ class World:
         if self.now - self.swept >= SWEEP:
             self.swept = self.now
             self.engine.sweep()
+            self.reaper.sweep()
+        self._boot_machines()
         self.beat()
         self._work()
+        self._reap()
         for host in list(self.hosts.values()):
             self._serve(host)
             for look in self.watch:
@@ -150,6 +207,11 @@ class World:
                 self.engine.advance(message)
             except Died:
                 self.deaths += 1
+
+    def _reap(self) -> None:
+        pending, self.reaps[:] = list(self.reaps), []
+        for key in pending:
+            self.reaper.reap(key)
 
     def _serve(self, host: SimHost) -> None:
         if not host.alive or host.id in self.cut_off:
@@ -192,9 +254,33 @@ class World:
 
     # requests
 
-    def move(self, workload: str, to: str, mode: Mode = Mode.COLD, key: str | None = None) -> str:
+    def provision(self, workload: str, site: str, **options: Any) -> str:
+        """Move to a machine that is to be made."""
+        found, source = self.moves.source(workload)
+        target = self.registry.expect(f"{site}-{new_id('')}", site, self.now)
+        return self._start(found, source, target, Mode.COLD, None, Options(True, **options))
+
+    def move(
+        self,
+        workload: str,
+        to: str,
+        mode: Mode = Mode.COLD,
+        key: str | None = None,
+        options: Options = Options(),
+    ) -> str:
         found, source, target = self.moves.resolve(workload, to, self.now)
-        content = plan(workload, source.name, target.name, mode)
+        return self._start(found, source, target, mode, key, options)
+
+    def _start(
+        self,
+        found: WorkloadRecord,
+        source: HostRecord,
+        target: HostRecord,
+        mode: Mode,
+        key: str | None,
+        options: Options,
+    ) -> str:
+        content = plan(found.name, source.name, target.name, mode, options)
         migration = self.moves.create(
             NewMigration(
                 id=new_id("m"),
@@ -204,7 +290,7 @@ class World:
                 mode=mode,
                 plan=content,
                 plan_hash=plan_hash(content),
-                steps=tuple(STEPS),
+                steps=kinds(options),
                 now=self.now,
                 idempotency_key=key,
                 request_hash=plan_hash(content),

@@ -3,7 +3,8 @@
 `memory` keeps: `round` (number of the reconciliation round; absent while all goes well), `source`
 and `target` (as last heard), `why` (what went wrong), `pair` (the pair seen in the round before),
 `not_before` (when the next round begins), `said` (what the round before found, and whether it
-held the move), `doubt` (a host's error instead of an answer).
+held the move), `doubt` (a host's error instead of an answer), `lost` (the target took over and lost
+it); and what `steps.decision` keeps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from porter.db.base import HostRecord
 from porter.domain.errors import NotFound, PorterError
 from porter.domain.handover import Source, Target
 from porter.domain.migration import StepKind
+from porter.migrate.ports import Machines
 from porter.migrate.reconcile import Move, Verdict, next_move
 from porter.migrate.step import (
     CANCELLED,
@@ -24,6 +26,8 @@ from porter.migrate.step import (
     Retry,
     Wait,
 )
+from porter.migrate.steps.decision import BACK, Reclaiming, for_source, for_target, in_words
+from porter.migrate.steps.reserve import route
 from porter.protocol import codec
 from porter.protocol.messages import (
     Handover,
@@ -43,7 +47,13 @@ because it is busy before a handover that is under way is broken off from here."
 class HandoverStep:
     kind = StepKind.HANDOVER
 
+    def __init__(self, machines: Machines) -> None:
+        self._reclaiming = Reclaiming(machines)
+
     def do(self, context: Context) -> Outcome:
+        decision = for_source(context)
+        if decision is not None and context.memory.get("fencing"):
+            return self._reclaiming.do(context, decision)
         if context.issued(StepKind.HANDOVER, Kind.HANDOVER) is None:
             refusal = self._before(context)
             if refusal is not None:
@@ -59,7 +69,7 @@ class HandoverStep:
         context.memory |= {"source": report.state, "target": report.peer}
         if report.state == Source.GONE:
             return self._forward(context, report)
-        if report.state == Source.ABORTED:
+        if report.state in BACK:
             return self._back(context, report.reason or "the source took the workload back")
         return self._reconcile(context, report.reason, report)
 
@@ -86,6 +96,7 @@ class HandoverStep:
             peer_address=reserved.peer_address,
             peer_port=reserved.peer_port,
             token=reserve["token"],
+            via=route(context),
         )
 
     def _under_way(self, context: Context) -> Outcome:
@@ -116,7 +127,7 @@ class HandoverStep:
         if answer is None:
             return Wait()
         context.memory["source"] = answer.state
-        if answer.state == Source.ABORTED:
+        if answer.state in BACK:
             return self._back(context, CANCELLED)
         context.memory["too_late"] = True
         context.tell("cancel", "the cancel came too late: the workload is handed over")
@@ -129,10 +140,14 @@ class HandoverStep:
             "peer": Target.RUNNING,
             "reason": str(context.memory.get("why", "")),
         }
+        decision = for_target(context)
+        if decision is not None:
+            output["decided"] = in_words(decision, context.target.name)
         return Done(output)
 
     def _back(self, context: Context, why: str) -> Outcome:
-        context.memory |= {"source": Source.ABORTED}
+        if context.memory.get("source") not in BACK:
+            context.memory["source"] = Source.ABORTED
         return Failed(why)
 
     # -- in doubt ---------------------------------------------------------------------------
@@ -146,16 +161,24 @@ class HandoverStep:
             memory["round"] = 1
             context.tell("doubt", f"asking both hosts how far the handover came: {why}")
         memory["why"] = why or memory.get("why", "")
+        decision = for_source(context)
+        if decision is not None:
+            return self._reclaiming.do(context, decision)
         if context.now < memory.get("not_before", 0.0):
             return self._pause(context, memory["not_before"] - context.now)
         source = self._hear(context, context.source, "source")
         target = self._hear(context, context.target, "target")
         if target is not None and target.lost and (source is None or source.state != Source.GONE):
+            memory |= {"lost": True} | ({"source": source.state} if source is not None else {})
+            if for_target(context) is not None:
+                # Given up: the source lets go of its copy when `settle` tells it.
+                memory["source"] = memory.get("source", Source.HANDED_OVER)
+                return self._forward(context, report)
             return self._next_round(context, self._lost(context, target.note))
         if target is not None and target.state == Target.RUNNING and source is None:
             return self._target_runs(context, report)
         if source is None:
-            return self._unreachable(context, context.source, "the source")
+            return self._without_source(context, target)
         memory["source"] = source.state
         if target is None and context.alive(context.target):
             return self._pause(context, POLL)
@@ -187,6 +210,18 @@ class HandoverStep:
             return self._pause(context, POLL)
         context.memory |= {"source": Source.HANDED_OVER, "target": Target.RUNNING}
         return self._forward(context, report)
+
+    def _without_source(self, context: Context, target: HandoverState | None) -> Outcome:
+        """The source is away. What it once said after the commit it cannot take back by itself, so
+        a person may have an accepted target take over; from there on `settle` waits for it."""
+        committed = context.memory.get("source") == Source.HANDED_OVER
+        accepted = target is not None and target.state == Target.ACCEPTED
+        away = not context.alive(context.source)
+        if away and committed and accepted and for_target(context) is not None:
+            return self._act(context, Move(Verdict.ACT, kind=Kind.RESOLVE, peer=Source.HANDED_OVER))
+        if target is not None:
+            context.memory["target"] = target.state
+        return self._unreachable(context, context.source, "the source")
 
     def _decide(
         self,
@@ -241,7 +276,7 @@ class HandoverStep:
         before = context.memory.get(role)
         context.memory[role] = answer.state
         progressed = answer.state != before
-        if role == "source" and answer.state == Source.ABORTED:
+        if role == "source" and answer.state in BACK:
             why = CANCELLED if context.cancelled else str(context.memory["why"])
             return self._back(context, f"{why}; {answer.note}" if answer.note else why)
         reason = str(context.memory["why"])
@@ -270,7 +305,8 @@ class HandoverStep:
         state = f"{name} stays frozen on {context.source.name}" if frozen else f"{name} is in doubt"
         return Wait(
             f"cannot finish the handover: {role}'s host {host.name} does not answer and must be "
-            f"asked; {state} until {host.name} is back",
+            f"asked; {state} until {host.name} is back, or a person decides: "
+            f"porter migration resolve {context.migration.id}",
             held=True,
         )
 
@@ -288,14 +324,14 @@ class HandoverStep:
         return Wait(
             f"cannot finish the handover: {context.target.name} took over and lost it ({note}); "
             f"{context.source.name} holds it frozen, whole as it was handed over; "
-            "look at both hosts and decide which copy counts",
+            f"decide which copy counts: porter migration resolve {context.migration.id}",
             held=True,
         )
 
     def undo(self, context: Context) -> Outcome:
         if context.issued(StepKind.HANDOVER, Kind.HANDOVER) is None:
             return Done()
-        if context.memory.get("source") == Source.ABORTED:
+        if context.memory.get("source") in BACK:
             return Done()
         query = Query(context.migration.id)
         try:
@@ -304,6 +340,6 @@ class HandoverStep:
             return Retry(POLL, f"cannot undo on {context.source.name}: {error}")
         if answer is None:
             return context.wait(undoing=True)
-        if answer.state not in (Source.ABORTED, Source.RUNNING):
+        if answer.state not in (*BACK, Source.RUNNING):
             return Retry(POLL, f"cannot undo on {context.source.name}: it says {answer.state}")
         return Done()

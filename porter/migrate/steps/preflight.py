@@ -8,9 +8,10 @@ from porter.db.base import HostRecord, WorkloadRecord
 from porter.domain.errors import Permanent, Transient
 from porter.domain.migration import Mode, StepKind
 from porter.domain.workload import Blocker, WorkloadSpec
+from porter.migrate.ports import Machines
 from porter.migrate.step import Asker, Context, Done, Failed, Outcome
 from porter.protocol import codec
-from porter.protocol.messages import Check, Checked, Inspect, Kind
+from porter.protocol.messages import Check, Checked, Inspect, Kind, Reach, Reached
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Verdict:
     spec: WorkloadSpec | None
     blockers: tuple[Blocker, ...]
     missing_layers: tuple[str, ...] = ()
+    via: str = ""
+    """The store by which the hosts talk, where the source cannot reach the target."""
 
 
 def assess(
@@ -29,8 +32,13 @@ def assess(
     target: HostRecord,
     mode: str,
     now: float,
+    via: str = "",
+    fallback: str = "",
 ) -> Verdict | None:
-    """Judge a move; None while a host has yet to answer. Touches nothing, asks both hosts."""
+    """Judge a move; None while a host has yet to answer. Touches nothing, asks both hosts.
+
+    `via` names a store that is to be used, `fallback` one that may be if need be.
+    """
     blockers = list(_ours(workload, source, target, mode, now))
     if not source.alive(now) or not target.alive(now) or source.id == target.id:
         return Verdict(None, tuple(blockers))
@@ -55,15 +63,37 @@ def assess(
     if source.facts is None:
         raise Transient(f"cannot check the move: {source.name} has not told its facts yet")
     try:
+        reached = _reach(asker, source, target, via)
         checked = asker.ask("check", target, Kind.CHECK, Check(spec, source.facts), Checked)
     except Transient:
         raise
     except Permanent as error:
         blockers.append(Blocker(error.code, error.message, error.remedy))
         return Verdict(spec, tuple(blockers))
-    if checked is None:
+    if checked is None or reached is None:
         return None
-    return Verdict(spec, (*blockers, *checked.blockers), checked.missing_layers)
+    route = via
+    if not reached.ok:
+        route = fallback
+        if not fallback:
+            blockers.append(_out_of_reach(source, target, reached.problem))
+    return Verdict(spec, (*blockers, *checked.blockers), checked.missing_layers, route)
+
+
+def _reach(asker: Asker, source: HostRecord, target: HostRecord, via: str) -> Reached | None:
+    """Whether the source can talk to the target; not asked where a store is to carry it anyway."""
+    if via or target.facts is None:
+        return Reached(True)
+    there = Reach(target.facts.underlay, target.facts.peer_port)
+    return asker.ask("reach", source, Kind.REACH, there, Reached)
+
+
+def _out_of_reach(source: HostRecord, target: HostRecord, problem: str) -> Blocker:
+    return Blocker(
+        "unreachable",
+        f"cannot move: {source.name} does not reach {target.name}: {problem}",
+        "open that port between them, or add a store that both reach: porter store add",
+    )
 
 
 def _ours(
@@ -109,6 +139,9 @@ def sentence(blockers: tuple[Blocker, ...]) -> str:
 class Preflight:
     kind = StepKind.PREFLIGHT
 
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
     def do(self, context: Context) -> Outcome:
         verdict = assess(
             context,
@@ -117,13 +150,17 @@ class Preflight:
             context.target,
             context.migration.mode,
             context.now,
+            str(context.migration.plan.get("via", "")),
+            self._machines.depots.first(),
         )
         if verdict is None:
             return context.wait()
         if verdict.blockers or verdict.spec is None:
             data = {"blockers": [codec.dump(blocker) for blocker in verdict.blockers]}
             return Failed(sentence(verdict.blockers), data)
-        return Done({"spec": codec.dump(verdict.spec)})
+        if verdict.via:
+            context.tell("via", f"the hosts talk through the store {verdict.via}")
+        return Done({"spec": codec.dump(verdict.spec), "via": verdict.via})
 
     def undo(self, context: Context) -> Outcome:
         return Done()

@@ -6,7 +6,11 @@ from porter.db.base import HostRecord
 from porter.domain.errors import PorterError, Transient
 from porter.domain.handover import Source, Target
 from porter.domain.migration import StepKind
+from porter.migrate.costs import egress
+from porter.migrate.ports import Machines
 from porter.migrate.step import Context, Done, Outcome, Retry, Wait
+from porter.migrate.steps.decision import for_target
+from porter.migrate.steps.reserve import sweep_route
 from porter.protocol import codec
 from porter.protocol.messages import HandoverState, Kind, Resolve, Settle, Settled
 
@@ -16,6 +20,9 @@ PATIENCE = 4
 
 class Settlement:
     kind = StepKind.SETTLE
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
 
     def do(self, context: Context) -> Outcome:
         if context.output(StepKind.HANDOVER).get("state") != Source.GONE:
@@ -40,10 +47,25 @@ class Settlement:
             return self._wait(context)
         for line in left:
             context.tell("warning", f"something was left behind on {line}")
-        return Done({"removed": removed, "left": left})
+        try:
+            sweep_route(self._machines, context)
+        except PorterError as error:
+            left.append(f"its store: {error}")
+        if context.migration.plan.get("release"):
+            self._machines.ledger.drain(context.source.id, "left by its workload", context.now)
+        return Done({"removed": removed, "left": left, "cost": self._cost(context)})
+
+    def _cost(self, context: Context) -> dict[str, object]:
+        sent = context.output(StepKind.HANDOVER).get("bytes") or {}
+        shipped = context.output(StepKind.RESERVE).get("shipped") or {}
+        wire = int(sent.get("wire", 0)) + int(shipped.get("wire_bytes", 0))
+        moved = egress(self._machines.places, context.source, context.target, wire)
+        machine = self._machines.ledger.of_host(context.target.id)
+        return {"egress": moved, "target": None if machine is None else machine.quote}
 
     def _settle(self, context: Context, role: str, host: HostRecord) -> Settled | None:
-        return context.ask(role, host, Kind.SETTLE, Settle(context.migration.id), Settled)
+        order = Settle(context.migration.id, as_it_is=for_target(context) is not None)
+        return context.ask(role, host, Kind.SETTLE, order, Settled)
 
     def _let_go(self, context: Context) -> Outcome | None:
         """The source was away when the target began to run: tell it, until it has let go."""

@@ -9,18 +9,20 @@ from fastapi.security import HTTPBearer
 
 from porter.web.api.schemas import Problem
 from porter.web.errors import MEDIA_TYPE
+from porter.web.openapi import check_query
 from porter.web.pulse import Pulse
 from porter.wiring import ControlPlane
 
 _SCHEMA: dict[str, Any] = {"model": Problem, "content": {MEDIA_TYPE: {}}}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: _SCHEMA | {"description": "The token is missing or wrong"},
-    404: _SCHEMA | {"description": "What is named does not exist"},
+    403: _SCHEMA | {"description": "The caller's roles or the token's scopes do not allow this"},
+    404: _SCHEMA | {"description": "What is named does not exist, or not for the caller"},
     409: _SCHEMA | {"description": "The request contradicts the present state"},
     422: _SCHEMA | {"description": "The request cannot be read"},
 }
-# The token is checked before routing (guard.BearerToken); this only tells OpenAPI of it.
-SECURED = [Depends(HTTPBearer(auto_error=False))]
+# The caller is known before routing (access.Authenticate); this only tells OpenAPI of it.
+SECURED = [Depends(HTTPBearer(auto_error=False)), Depends(check_query)]
 
 
 def control_of(request: Request) -> ControlPlane:

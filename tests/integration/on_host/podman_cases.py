@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -280,6 +282,7 @@ def test_a_restart_policy_still_works(engine: PodmanEngine, name: str) -> None:
     redis(name, "ping")
     Move(engine, name).whole()
     first = podman("inspect", "-f", "{{.State.Pid}}", name)
+    assert first != "0"
     os.kill(int(first), signal.SIGKILL)
     wait_for(
         "a restart", lambda: podman("inspect", "-f", "{{.State.Pid}}", name) not in (first, "0")
@@ -420,11 +423,12 @@ def test_at_the_gate_it_can_be_discarded(
     kept = number(counting)
     volume = engine_volume(counting.spec.container_name)
     watched = os.open(volume / "n", os.O_RDONLY)
+    before = os.pread(watched, 20, 0)  # empty if it was frozen while it wrote
     if refuse:
         restoring.gate.refuse()
     engine.runtime.discard_twin(counting.migration)
     assert restoring.end() is not None
-    assert os.pread(watched, 20, 0) == str(kept).encode()
+    assert os.pread(watched, 20, 0) == before
     os.close(watched)
     assert leftovers(restoring.twin.container) == []
     again = Restoring(engine, counting)
@@ -480,6 +484,65 @@ def test_a_killed_dump_leaves_it_frozen_and_whole(engine: PodmanEngine, name: st
     engine.runtime.thaw(container)
     assert redis(container, "dbsize") == "200000"
     shutil.rmtree(engine.memory)
+
+
+ECHO = """
+import os, socket
+ballast = os.urandom(60_000_000)
+listener = socket.create_server(("0.0.0.0", 7000))
+while True:
+    peer, _ = listener.accept()
+    if os.fork(): peer.close(); continue
+    for line in peer.makefile("rb"): peer.sendall(line)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 120, 10))
+def test_a_dump_killed_at_any_moment_harms_no_connection(
+    engine: PodmanEngine, network: LinuxNetwork, name: str, milliseconds: int
+) -> None:
+    runtime, log = engine.runtime, engine.memory / "w" / "dump.log"
+    container = engine.start(
+        "--name", name, "--network", NETWORK, *ENABLE, IMAGE, "python3", "-c", ECHO
+    )
+    link = runtime.link(container)
+    assert link is not None
+    with closing(connected(link.address, 7000)) as client, client.makefile("rb") as answers:
+        client.sendall(b"before\n")
+        assert answers.readline() == b"before\n"
+        runtime.freeze(container)
+        network.cut(link)
+        killer = threading.Thread(target=kill_dump, args=(log, milliseconds / 1000))
+        killer.start()
+        with suppress(Permanent):  # a fast machine may be done before
+            runtime.dump(container, engine.memory / "i", log.parent)
+        killer.join()
+        network.unlock(link.netns)
+        network.join(link)
+        runtime.thaw(container)
+        client.sendall(b"after\n")
+        assert answers.readline() == b"after\n"
+    shutil.rmtree(engine.memory)
+
+
+def connected(address: str, port: int) -> socket.socket:
+    """A connection to a server that is starting."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection((address, port), timeout=20)
+        except OSError:
+            assert time.monotonic() < until, "nobody listens"
+            time.sleep(0.05)
+
+
+def kill_dump(log: Path, seconds: float) -> None:
+    """SIGKILL the CRIU that began this log so many seconds ago."""
+    wait_for("the dump", log.exists)
+    time.sleep(seconds)
+    with suppress(AssertionError):
+        kill_criu(0.3)
 
 
 def test_a_frozen_container_that_always_restarts_is_removed_for_good(

@@ -21,9 +21,15 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
         if not issubclass(args.exc_type, Crashed):
             failures.append(repr(args.exc_value))
 
+    before = set(threading.enumerate())
     monkeypatch.setattr(threading, "excepthook", hook)
     made = new_pair(tmp_path)
     yield made
     made.a.close()
     made.b.close()
+    # What killed agents left behind ends here, while the hook still knows what they died of.
+    made.world.end()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive(), f"{thread.name} goes on after its test"
     assert failures == []

@@ -64,6 +64,13 @@ class World:
             self.law.append(f"two copies run: {self.running()}")
         self.changed.notify_all()
 
+    def end(self) -> None:
+        """All tasks end, and with them the wait of whoever restores some."""
+        with self.changed:
+            for container in [c for host in self.hosts for c in host.containers.values()]:
+                container.tasks = container.at_gate = False
+            self.changed.notify_all()
+
 
 @dataclass
 class FakeHost:

@@ -72,7 +72,7 @@ def test_an_expired_token_ends_the_command_with_one_sentence(
     control.problem = (410, "cannot join: the token expired an hour ago")
     parts = parts_of(FakeHost(World(), "h", tmp_path), Power())
     monkeypatch.setattr("porter.wiring_agent.agent_parts", lambda *_: parts)
-    monkeypatch.setattr("porter.agent.logs.to_stderr", lambda: None)
+    monkeypatch.setattr("porter.logs.to_stderr", lambda *_: None)
     words = ["--join", control.url, "--token", control.token, "--state", str(tmp_path / "s")]
     result = CliRunner().invoke(agent, words)
     assert result.exit_code == 2
@@ -83,7 +83,7 @@ def test_an_expired_token_ends_the_command_with_one_sentence(
 def test_a_first_start_without_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = parts_of(FakeHost(World(), "h", tmp_path), Power())
     monkeypatch.setattr("porter.wiring_agent.agent_parts", lambda *_: parts)
-    monkeypatch.setattr("porter.agent.logs.to_stderr", lambda: None)
+    monkeypatch.setattr("porter.logs.to_stderr", lambda *_: None)
     result = CliRunner().invoke(agent, ["--state", str(tmp_path / "s")])
     assert result.exit_code == 2
     assert "has not joined" in result.stderr

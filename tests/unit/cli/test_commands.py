@@ -122,12 +122,48 @@ def test_hosts_as_a_table_and_as_json(stub: Stub, capsys: pytest.CaptureFixture[
     assert stub.seen[0].headers["authorization"] == "Bearer s3cret"
 
 
-def test_sites_are_gathered_from_hosts(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "site", "ls", "--json")
-    assert json.loads(out) == [
-        {"name": "aws:eu-west-1", "hosts": ["cloud"], "workloads": []},
-        {"name": "home", "hosts": ["onprem"], "workloads": ["shop"]},
-    ]
+def test_a_site_is_added_with_secrets_from_files(
+    stub: Stub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("hush\n")
+    stub.routes["POST", "/v1/sites"] = lambda request: httpx.Response(201, json={"name": "x"})
+    words = ["--set", "image=ami-1", "--set", "subnet=a=b", "--secret", f"key={tmp_path / 'key'}"]
+    code, out, _ = run(capsys, "site", "add", "aws:eu-west-1", *words)
+    assert code == 0
+    assert "hush" not in out
+    assert json.loads(stub.seen[-1].content) == {
+        "name": "aws:eu-west-1",
+        "kind": "aws",
+        "region": "eu-west-1",
+        "settings": {"image": "ami-1", "subnet": "a=b"},
+        "secrets": {"key": "hush"},
+    }
+    assert run(capsys, "site", "add", "somewhere")[0] == 2
+    assert run(capsys, "site", "add", "aws:x", "--set", "novalue")[0] == 2
+    assert run(capsys, "site", "add", "aws:x", "--secret", "k=/no/such/file")[0] == 2
+
+
+def test_a_missing_right_is_shown_with_its_remedy(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {"name": "ec2:RunInstances", "granted": False, "purpose": "p", "remedy": "add it"}
+    stub.routes["POST", "/v1/sites/aws:x/verify"] = [right]
+    code, out, _ = run(capsys, "site", "verify", "aws:x")
+    assert code == 2
+    assert "ec2:RunInstances" in out
+    assert "add it" in out
+    stub.routes["POST", "/v1/sites/aws:x/verify"] = [right | {"granted": True}]
+    assert run(capsys, "site", "verify", "aws:x")[0] == 0
+
+
+def test_a_move_may_make_and_release_machines(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.routes["POST", "/v1/migrations"] = {"id": ID}
+    words = ["--provision", "always", "--release", "--max-price", "0.10", "--detach"]
+    assert run(capsys, "migrate", "shop", "--to", "aws:x", *words)[0] == 0
+    sent = json.loads(stub.seen[-1].content)
+    assert (sent["provision"], sent["release"], sent["max_price"]) == ("always", True, "0.10")
 
 
 @pytest.mark.parametrize("wanted", ["cloud", "h2"])
@@ -336,20 +372,42 @@ def test_ids_may_be_shortened_while_unique(stub: Stub, capsys: pytest.CaptureFix
     assert "more of the id" in err
 
 
-def test_rollback_moves_back_only_what_is_still_there(
-    stub: Stub, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rollback_follows_what_undoes_it(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     stub.routes["GET", f"/v1/migrations/{ID}"] = RECEIPT
-    stub.routes["GET", "/v1/workloads/shop"] = {"name": "shop", "host": "elsewhere"}
+    where = "POST", f"/v1/migrations/{ID}/rollback"
+    stub.routes[where] = problem(409, "cannot roll back: shop has moved on since")
     code, _, err = run(capsys, "migration", "rollback", ID)
     assert code == 2
-    assert "elsewhere" in err
-    stub.routes["GET", "/v1/workloads/shop"] = {"name": "shop", "host": "cloud"}
-    stub.routes |= moving(event(1, "migration.succeeded"))
-    stub.routes["GET", f"/v1/migrations/{ID}"] = RECEIPT
+    assert "moved on" in err
+    back = {"id": "01back", "workload": "shop", "to": "onprem"}
+    stub.routes[where] = back
+    code, out, _ = run(capsys, "migration", "rollback", ID, "--detach")
+    assert code == 0
+    assert "01back moves shop back to onprem" in out
+    for kind in ("", "/receipt"):
+        stub.routes["GET", f"/v1/migrations/01back{kind}"] = RECEIPT | {"id": "01back"}
+    stub.routes["GET", "/v1/migrations/01back/events"] = stream(event(1, "migration.succeeded"))
     assert run(capsys, "migration", "rollback", ID)[0] == 0
+
+
+def test_resolve_says_what_is_given_up(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["migration", "resolve", ID, "--run-on", "source", "--reason", "it burnt"]
+    stub.routes["POST", f"/v1/migrations/{ID}/resolve"] = {"id": ID, "gives_up": "two seconds"}
+    code, _, err = run(capsys, *words, "--i-powered-it-off", "--detach")
+    assert code == 0
+    assert "two seconds" in err
     posted = next(r for r in stub.seen if r.method == "POST")
-    assert json.loads(posted.content)["to"] == "onprem"
+    assert json.loads(posted.content) == {
+        "run_on": "source",
+        "reason": "it burnt",
+        "fenced": True,
+    }
+    undone = RECEIPT | {"state": "rolled_back"}
+    stub.routes |= moving(event(1, "migration.rolled_back"))
+    stub.routes["GET", f"/v1/migrations/{ID}"] = undone
+    stub.routes["GET", f"/v1/migrations/{ID}/receipt"] = undone
+    assert run(capsys, *words, "--fence")[0] == 0
+    assert run(capsys, "migration", "resolve", ID, "--run-on", "source")[0] == 2
 
 
 def test_help_imports_no_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from porter.domain.handover import (
 from porter.migrate.reconcile import Verdict, next_move
 from porter.protocol.messages import Kind
 
+BACK = (Source.ABORTED, Source.FENCED)
 PAIRS = list(itertools.product(Source, Target))
 
 
@@ -39,6 +40,7 @@ def follow(source: Source, target: Target, cancelled: bool) -> tuple[Verdict, So
         else:
             target = target_hears(target, Source(move.peer))
         assert not (source_runs(source) and target_runs(target))
+        assert source is not Source.FENCED
     raise AssertionError("it never ends")
 
 
@@ -49,6 +51,10 @@ def test_every_pair_ends(source: Source, target: Target, cancelled: bool) -> Non
         source is Source.GONE or source is not Source.HANDED_OVER
     )
     verdict, source_after, target_after = follow(source, target, cancelled)
+    if source is Source.FENCED:
+        # Decided by a person: the target's record is put right by the undoing of `reserve`.
+        assert (verdict, source_after) == (Verdict.BACK, Source.FENCED)
+        return
     if lost:
         assert verdict is Verdict.EXCLUDED
         return
@@ -71,7 +77,7 @@ def test_a_target_that_does_not_answer(source: Source) -> None:
     move = next_move(source, None, False)
     if source in (Source.HANDED_OVER, Source.GONE):
         assert move.verdict is Verdict.UNREACHABLE
-    elif source is Source.ABORTED:
+    elif source in BACK:
         assert move.verdict is Verdict.BACK
     else:
         assert move.kind is Kind.ABORT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,24 @@ def test_a_group_of_version_2_is_read(tmp_path: Path) -> None:
     assert group.frozen()
     group.set_frozen(True)
     assert (tmp_path / "c/cgroup.freeze").read_text() == "1"
+
+
+def test_a_zombie_has_no_group_and_neither_have_we() -> None:
+    """Version 1 counts zombies to the root group: whoever kills that kills the whole machine."""
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert Cgroup.of(process.pid) is None
+    process.wait()
+    assert Cgroup.of(process.pid) is None
+    assert Cgroup.of(os.getpid()) is None
+    assert Cgroup.of(1) is None
+
+
+@pytest.mark.parametrize("path", ["/", "", "/..", "/../other", "//"])
+def test_a_group_that_is_not_a_containers_is_refused(tmp_path: Path, path: str) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"linux": {"cgroupsPath": path}}))
+    assert Cgroup.configured(config) is None
 
 
 def test_tasks_that_do_not_follow_are_an_error(tmp_path: Path) -> None:

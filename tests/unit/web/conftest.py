@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,10 +34,11 @@ from tests.saga.simulation import facts
 TOKEN = "the-api-token"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def bound() -> socket.socket:
+    """A socket on a port of its own, which nobody else can take meanwhile."""
+    own = socket.socket()
+    own.bind(("127.0.0.1", 0))
+    return own
 
 
 class Recorder:
@@ -45,6 +49,9 @@ class Recorder:
 
     def enqueue(self, migration_id: str) -> None:
         self.enqueued.append(migration_id)
+
+    def reap(self, key: str) -> None:
+        self.enqueued.append(key)
 
 
 @dataclass
@@ -66,10 +73,27 @@ class Serving:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    public, agents = free_port(), free_port()
+    with served(tmp_path) as one:
+        yield one
+
+
+def answering(listener: Any) -> bool:
+    """Whether an answer is still being given: a stream that has not heard of the end yet."""
+    cycles = [one.cycle for one in list(listener.server_state.connections)]
+    return any(cycle is not None and not cycle.response_complete for cycle in cycles)
+
+
+@contextlib.contextmanager
+def served(
+    folder: Path, environment: Mapping[str, str] | None = None, own: socket.socket | None = None
+) -> Iterator[Serving]:
+    """A control plane with further settings, and with a REST listener of one's own."""
+    sockets = [own or bound(), bound()]
+    public, agents = (one.getsockname()[1] for one in sockets)
     settings = settings_module.load(
         {
-            "PORTER_STATE": str(tmp_path),
+            **(environment or {}),
+            "PORTER_STATE": str(folder),
             "PORTER_LISTEN": f"127.0.0.1:{public}",
             "PORTER_AGENTS": f"127.0.0.1:{agents}",
         }
@@ -87,8 +111,13 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
         ),
     ]
 
+    loops: list[asyncio.AbstractEventLoop] = []
+
     async def serve() -> None:
-        await asyncio.gather(*(listener.serve() for listener in listeners))
+        loops.append(asyncio.get_running_loop())
+        await asyncio.gather(
+            *(one.serve([own]) for one, own in zip(listeners, sockets, strict=True))
+        )
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
@@ -98,11 +127,16 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     yield Serving(
         control, issuer, f"http://127.0.0.1:{public}", f"https://127.0.0.1:{agents}", queue
     )
-    pulse.close()
+    loops[0].call_soon_threadsafe(pulse.close)
+    until = time.monotonic() + 5
+    while any(map(answering, listeners)) and time.monotonic() < until:
+        threading.Event().wait(0.01)
     for listener in listeners:
         listener.should_exit = True
     thread.join(20)
     assert not thread.is_alive()
+    for one in sockets:
+        one.close()
     control.close()
 
 

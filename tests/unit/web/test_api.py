@@ -157,7 +157,7 @@ def test_a_move_and_its_events(api: httpx.Client, cloud: Cloud) -> None:
     kinds = [event["kind"] for event in seen]
     assert kinds[0] == "migration.pending"
     assert kinds[-1] == "migration.succeeded"
-    assert kinds.count("step.done") == 6
+    assert kinds.count("step.done") == 7
     assert "progress" in kinds
     assert len({event["id"] for event in seen}) == len(seen)
     # Resumed after any event, exactly the rest comes.

@@ -1,0 +1,1 @@
+"""Stand-ins for clouds on this machine, reached through the clouds' own unmodified SDKs."""

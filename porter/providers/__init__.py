@@ -1,0 +1,1 @@
+"""Clouds and other places that have hosts, names and prices."""

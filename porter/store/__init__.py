@@ -1,0 +1,1 @@
+"""Layers of checkpoints in object stores and directories."""

@@ -1,0 +1,189 @@
+"""GET /v1/events: what happens in the fleet, as CloudEvents; a list, or a stream that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from porter.db.base import EventRecord
+from porter.db.happenings import Happenings
+from porter.domain.cloudevents import PREFIX, cloudevent
+from porter.domain.errors import Invalid
+from porter.domain.identity import FLEET, Permission, Principal, Projects
+from porter.web.access import ROOT, SESSION, Caller
+from porter.web.api.common import PROBLEMS, SECURED, control_of
+from porter.web.api.paging import LIMIT, MOST
+from porter.web.hub import Hub, Line
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["events"])
+Word = Annotated[str | None, Query(min_length=1, max_length=255)]
+NUMBERS = 2**63
+SILENCE = 10.0
+"""Seconds after which a comment tells that the line is alive."""
+ASK_AGAIN = 20.0
+"""Seconds between looks whether the caller may still read."""
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Wanted:
+    kind: str
+    project: str | None
+    workload: str | None
+    migration: str | None
+
+    def fits(self, event: EventRecord) -> bool:
+        return (
+            event.kind.startswith(self.kind)
+            and self.project in (None, event.project)
+            and self.workload in (None, event.workload)
+            and self.migration in (None, event.migration)
+        )
+
+
+@router.get("/events", response_model=None)
+async def list_events(
+    request: Request,
+    caller: Caller,
+    type: Annotated[
+        Word, Query(description="How types begin; `io.porter.` may be left out")
+    ] = None,
+    project: Word = None,
+    workload: Word = None,
+    migration: Word = None,
+    after: Annotated[int, Query(ge=0, lt=NUMBERS, description="Only later ones than this")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = LIMIT,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response | list[dict[str, Any]]:
+    """CloudEvents that the caller may read, oldest first. With `Accept: text/event-stream` they are
+    sent as they happen: from now on, or all after `Last-Event-ID`."""
+    wanted = Wanted(_kind(type), project, workload, migration)
+    happenings = Happenings(control_of(request).database)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        resume = None if last_event_id is None else _number(last_event_id)
+        lines = _stream(request, caller, wanted, happenings, resume)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+    newest = await run_in_threadpool(happenings.newest, time.time())
+    found = await run_in_threadpool(
+        _page, happenings, after, newest, readable(caller), wanted, limit
+    )
+    return [told(event) for event in found]
+
+
+def told(event: EventRecord) -> dict[str, Any]:
+    """The event as a CloudEvent."""
+    return cloudevent(
+        event.id,
+        event.at,
+        event.kind,
+        event.message,
+        event.data,
+        migration=event.migration,
+        workload=event.workload,
+        project=event.project,
+        request=event.request,
+    )
+
+
+def readable(principal: Principal) -> Projects:
+    """Whose events it may read: its projects', and the fleet's if it may read anything."""
+    projects = principal.projects()
+    if projects is not None and principal.may(Permission.READ, FLEET):
+        projects |= {FLEET}
+    return projects
+
+
+def _kind(given: str | None) -> str:
+    if given is None or PREFIX.startswith(given):
+        return ""
+    return given.removeprefix(PREFIX)
+
+
+def _number(given: str) -> int:
+    if not (given.isascii() and given.isdigit() and int(given[:20]) < NUMBERS and len(given) < 20):
+        raise Invalid(f"cannot resume after event {given[:40]!r}: it is none's number")
+    return int(given)
+
+
+def _page(
+    happenings: Happenings, after: int, until: int, projects: Projects, wanted: Wanted, limit: int
+) -> list[EventRecord]:
+    return happenings.between(
+        after,
+        until,
+        projects,
+        limit,
+        kind=wanted.kind,
+        project=wanted.project,
+        workload=wanted.workload,
+        migration=wanted.migration,
+    )
+
+
+async def _stream(
+    request: Request, caller: Principal, wanted: Wanted, happenings: Happenings, after: int | None
+) -> AsyncIterator[str]:
+    hub: Hub = request.app.state.hub
+    line = await hub.join()
+    try:
+        yield ": hello\n\n"
+        newest = line.begin if after is None else after
+        while newest < line.begin:
+            found = await run_in_threadpool(
+                _page, happenings, newest, line.begin, readable(caller), wanted, PAGE
+            )
+            for event in found:
+                yield _frame(event)
+            newest = found[-1].id if len(found) == PAGE else line.begin
+        async for text in _live(request, caller, wanted, line, newest):
+            yield text
+    finally:
+        hub.leave(line)
+
+
+async def _live(
+    request: Request, caller: Principal, wanted: Wanted, line: Line, newest: int
+) -> AsyncIterator[str]:
+    asked, present = time.monotonic(), caller
+    while True:
+        if time.monotonic() - asked > ASK_AGAIN:
+            still = await run_in_threadpool(_again, request, present)
+            if still is None:
+                return
+            asked, present = time.monotonic(), still
+        try:
+            event = await asyncio.wait_for(line.queue.get(), SILENCE)
+        except TimeoutError:
+            yield ": still here\n\n"
+            continue
+        if event is None:
+            return
+        seen = event.id <= newest or not wanted.fits(event)
+        if not seen and present.may(Permission.READ, event.project):
+            yield _frame(event)
+
+
+def _again(request: Request, present: Principal) -> Principal | None:
+    """Who calls, asked once more; None: the token or the session is over."""
+    if present is ROOT:
+        return present
+    identity = control_of(request).identity
+    header = request.headers.get("authorization")
+    if header is not None:
+        return identity.of_token(header.partition(" ")[2].strip())
+    session = identity.session(request.cookies.get(SESSION, ""))
+    return None if session is None else session.principal
+
+
+def _frame(event: EventRecord) -> str:
+    # No name: browsers then hear all of them as messages.
+    return f"id: {event.id}\ndata: {json.dumps(told(event))}\n\n"

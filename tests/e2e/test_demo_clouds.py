@@ -1,0 +1,26 @@
+"""The tour of the clouds, as `make demo-clouds` runs it: it checks by itself all that it claims."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from rich.console import Console
+
+from porter.lab.demo_clouds import CloudDemo
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    # Of the OpenStack SDK about itself.
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
+
+
+def test_a_busy_redis_goes_around_the_clouds_and_comes_home() -> None:
+    demo = CloudDemo(Console(), name=f"tour{os.getpid()}", port=0)
+    try:
+        demo.run()
+    finally:
+        demo.fleet.down()
