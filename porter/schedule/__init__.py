@@ -1,0 +1,1 @@
+"""What should run where: policies, forecasts, the optimiser, proposals and schedules."""
