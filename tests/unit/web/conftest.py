@@ -30,6 +30,7 @@ from porter.web.server import _listener
 from porter.web.tls import server_context
 from porter.wiring import ControlPlane, authority, control_plane
 from tests.saga.simulation import facts
+from tests.schema import upgrade
 
 TOKEN = "the-api-token"
 
@@ -99,7 +100,7 @@ def served(
         }
     )
     control = control_plane(settings)
-    control.database.upgrade()
+    upgrade(control.database)
     queue = Recorder()
     object.__setattr__(control, "queue", queue)
     issuer = authority(settings)
