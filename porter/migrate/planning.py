@@ -40,6 +40,8 @@ class Asked:
     via: str | None = None
     undoes: str = ""
     """The migration that it moves back."""
+    scheduled: bool = False
+    """Nobody asked for it: policies refuse what is not known or not sure."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Planner:
         workload = prospect.workload
         kept = self._holding(workload)
         policies = [one.policy for one in kept if extra is None or one.name != extra.name]
-        if extra is not None and extra.holds(workload.name, workload.project):
+        if extra is not None and _holds(extra, workload):
             policies.append(extra)
         forecast = self._forecaster.forecast(
             workload,
@@ -153,13 +155,15 @@ class Planner:
             unsized=forecast.unsized,
             cost=forecast.cost,
             price=forecast.price,
+            named=workload.policies,
+            scheduled=prospect.asked.scheduled,
         )
         verdict = evaluate(policies, facts, now)
         return Judgement(verdict, forecast, {one.name: one.digest for one in kept})
 
     def _holding(self, workload: WorkloadRecord) -> list[PolicyRecord]:
         kept = self._policies.all(frozenset({workload.project}))
-        return [one for one in kept if one.policy.holds(workload.name, workload.project)]
+        return [one for one in kept if _holds(one.policy, workload)]
 
     # -- moves
 
@@ -333,6 +337,10 @@ class Planner:
     def sweep(self, now: float) -> None:
         """Let lapse what does not hold any more."""
         self._plans.sweep(now)
+
+
+def _holds(policy: Policy, workload: WorkloadRecord) -> bool:
+    return policy.holds(workload.name, workload.project, workload.policies)
 
 
 def _prospect(
