@@ -18,6 +18,7 @@ from porter.db.checkpoints import Checkpoints
 from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
 from porter.db.desk import Desk
+from porter.db.forecasts import Forecasts
 from porter.db.found import Found
 from porter.db.identity import Identity
 from porter.db.journal import Journal
@@ -164,6 +165,7 @@ class ControlPlane:
     policies: Policies
     plans: Plans
     planner: Planner
+    forecasts: Forecasts
     celery: Celery
 
     @cached_property
@@ -200,7 +202,8 @@ def control_plane(settings: Settings) -> ControlPlane:
         join_limit=settings.join_limit,
     )
     moves, plans, policies = Moves(database), Plans(database), Policies(database)
-    forecaster = Forecaster(plans, ledger, places)
+    forecasts = Forecasts(database)
+    forecaster = Forecaster(plans, ledger, places, forecasts)
     return ControlPlane(
         settings=settings,
         database=database,
@@ -226,6 +229,7 @@ def control_plane(settings: Settings) -> ControlPlane:
         policies=policies,
         plans=plans,
         planner=Planner(moves, plans, policies, registry, places, forecaster),
+        forecasts=forecasts,
         celery=app,
     )
 

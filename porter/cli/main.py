@@ -42,8 +42,9 @@ COMMANDS = {
     ),
     "policy": (
         "porter.cli.policies:policy",
-        "What moves must keep to: ls, show, apply, rm, test.",
+        "What moves must keep to: ls, show, apply, rm, test, schema.",
     ),
+    "forecast": ("porter.cli.forecasts:forecast", "How good the forecasts of moves were."),
     "receipt": ("porter.cli.receipts:receipt", "Signed receipts: get, keys, verify."),
     "checkpoint": (
         "porter.cli.checkpoints:checkpoint",

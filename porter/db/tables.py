@@ -67,6 +67,7 @@ workloads = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
     sa.Column("endpoints", Json),
     sa.Column("project", Project, nullable=False, server_default=DEFAULT_PROJECT, index=True),
+    sa.Column("policies", Json),
 )
 
 sites = sa.Table(
@@ -178,6 +179,7 @@ migrations = sa.Table(
     sa.Column("plan_id", Id, index=True),
     sa.Column("created_by", sa.String(255), nullable=False, server_default=""),
     sa.Column("request", sa.String(64), nullable=False, server_default=""),
+    sa.Column("forecast", Json),
     sa.Index(
         "uq_migrations_active",
         "workload_id",
@@ -186,6 +188,9 @@ migrations = sa.Table(
         postgresql_where=ACTIVE_ONLY,
     ),
     sa.Index("ix_migrations_state", "state", "wake_at"),
+    sa.Index("ix_migrations_created", "created"),
+    sa.Index("ix_migrations_workload", "workload", "created"),
+    sa.Index("ix_migrations_pair", "source", "target", "created"),
 )
 
 steps = sa.Table(

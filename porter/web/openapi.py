@@ -33,6 +33,7 @@ TAGS = {
     "tokens": "API tokens.",
     "plans": "Frozen moves that can be approved.",
     "policies": "Rules for moving.",
+    "forecasts": "How good forecasts of moves were.",
     "receipts": "Signed receipts and the keys that prove them.",
     "audit": "Who did what.",
     "events": "What happens, as it happens.",

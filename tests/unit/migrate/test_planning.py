@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from porter.db import tables
 from porter.db.database import Database
+from porter.db.forecasts import Forecasts
 from porter.db.plans import PlanRecord, Plans, PlanState
 from porter.db.policies import Policies
 from porter.domain.errors import (
@@ -41,24 +45,31 @@ class Office:
     """A planner over a simulated fleet: `shop` is on onprem, cloud is free."""
 
     def __init__(self, database: Database) -> None:
-        self.world = World(database)
+        self.database, self.world = database, World(database)
         onprem = self.world.host("onprem", "onprem")
         self.world.host("cloud", "cloudy")
         self.world.start("shop", onprem)
         world = self.world
         self.plans, self.policies = Plans(database), Policies(database)
+        self.forecasts = Forecasts(database)
         self.planner = Planner(
             world.moves,
             self.plans,
             self.policies,
             world.registry,
             world.places,
-            Forecaster(self.plans, world.ledger, world.places),
+            Forecaster(self.plans, world.ledger, world.places, self.forecasts),
         )
 
     def keep(self, document: str, name: str = "p", project: str = "default") -> None:
         text = document.format(name=name)
         self.policies.put(name, project, text, "root", self.world.now)
+
+    def label(self, workload: str, *policies: str) -> None:
+        w = tables.workloads
+        with self.database.write() as c:
+            named = sa.update(w).where(w.c.name == workload)
+            c.execute(named.values(policies=list(policies) or None))
 
     def start(self, by: Principal = ANN, asked: Asked = MOVE) -> str:
         prospect = self.planner.look(asked, self.world.now)
@@ -103,6 +114,39 @@ def test_without_policies_a_move_begins(office: Office) -> None:
     assert office.plans.all() == []
 
 
+def test_forecasts_learn_from_receipts(office: Office) -> None:
+    office.run(office.start())
+    (first,) = office.forecasts.kept()
+    assert not first.forecast["known"]
+    assert set(first.receipt["forecast_error"]) >= {"downtime", "wire"}
+    (past,) = office.forecasts.past()
+    known = past.features
+    assert (known.workload, known.source_site, known.target_site) == ("shop", "onprem", "cloudy")
+    assert past.downtime_ms == 120.0
+    assert past.wire == first.receipt["bytes"]["wire"]
+    office.world.beat()
+    office.run(office.start(asked=Asked("shop", "onprem")))
+    second, _ = office.forecasts.kept()
+    assert second.forecast["basis"].startswith("1 move of shop; ")
+    likely = [one.forecast["downtime_ms"]["likely"] for one in (first, second)]
+    assert abs(likely[1] - 120) < abs(likely[0] - 120)
+    assert [one.features.source_site for one in office.forecasts.past()] == ["cloudy", "onprem"]
+
+
+def test_a_cancelled_move_teaches_nothing(office: Office) -> None:
+    made = office.start()
+    office.world.cancel(made)
+    assert office.world.run(made).migration.state is MigrationState.ROLLED_BACK
+    assert office.forecasts.past("shop", "x", "y") == []
+    assert office.world.receipt(made)["forecast_error"] == {}
+    assert office.world.receipt(made)["forecast"]["basis"]
+
+
+def test_a_plan_says_what_to_expect(office: Office) -> None:
+    expected = office.make().content["forecast"]["expected"]
+    assert expected["downtime_ms"]["low"] < expected["downtime_ms"]["high"]
+
+
 def test_a_policy_of_another_project_does_not_hold(office: Office) -> None:
     office.keep("version: 1\nname: {name}\nproject: other\napproval: {{}}\n", project="other")
     office.run(office.start())
@@ -121,6 +165,25 @@ def test_a_policy_for_all_projects_holds_too(office: Office) -> None:
     office.keep("version: 1\nname: {name}\nproject: '*'\nresidency: {{allow: [x]}}\n", project="")
     with pytest.raises(PolicyRefused):
         office.start()
+
+
+def test_a_policy_holds_for_whom_its_label_names(office: Office) -> None:
+    office.keep(HEAD + "workloads: []\nresidency: {{allow: [onprem]}}\n")
+    office.policies.remove("p", "root", office.world.now)
+    office.label("shop", "p")
+    refused = replace(MOVE, scheduled=True)
+    with pytest.raises(PolicyRefused, match="names the policy p, which does not exist"):
+        office.start(asked=refused)
+    office.keep(HEAD + "workloads: []\nresidency: {{allow: [onprem]}}\n")
+    with pytest.raises(PolicyRefused, match="cloudy is not among"):
+        office.start()
+    office.label("shop")
+    made = office.make()
+    office.label("shop", "p")
+    with pytest.raises(Lapsed, match="policies have changed"):
+        office.execute(made)
+    office.label("shop", "gone")
+    office.run(office.start())  # a person's move: told as an event, and let pass
 
 
 def test_windows_refuse_now_but_not_a_plan(office: Office) -> None:
