@@ -72,20 +72,22 @@ def allowing(entries: Sequence[str]) -> Allow:
 def parse(url: str) -> SplitResult:
     """The parts of a URL that may be a webhook's, whatever it resolves to. Raises Invalid."""
     if len(url) > LONGEST or not url.isascii() or not url.isprintable() or " " in url:
-        raise _no(url, f"it is no URL of at most {LONGEST} printable ASCII characters")
+        raise _no("that URL", f"it is no URL of at most {LONGEST} printable ASCII characters")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _no(url, "it is no URL") from error
+        raise _no("that URL", "it is no URL") from error
     if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
-        raise _no(url, "it is no URL like https://hooks.example.org/porter")
+        raise _no("that URL", "it is no URL like https://hooks.example.org/porter")
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise _no(url, "it holds a user or password", "deliveries are signed: leave them out")
+        raise _no(
+            "that URL", "it holds a user or password", "deliveries are signed: leave them out"
+        )
     if parts.fragment:
-        raise _no(url, "it has a fragment", "leave out what follows #")
+        raise _no("that URL", "it has a fragment", "leave out what follows #")
     if ":" not in parts.hostname and not _HOST.fullmatch(parts.hostname):
-        raise _no(url, "its host is no name or address")
+        raise _no("that URL", "its host is no name or address")
     return parts
 
 
@@ -180,5 +182,6 @@ def addresses(host: str, port: int, seconds: float) -> list[Address]:
         return []
 
 
+# The URL itself is not told: it may hold a secret.
 def _no(what: str, why: str, remedy: str = "") -> Invalid:
     return Invalid(f"cannot send webhooks to {what[:200]}: {why}", remedy)

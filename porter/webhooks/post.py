@@ -116,7 +116,9 @@ def post(url: str, headers: Mapping[str, str], body: str, allow: Allow) -> Outco
         }
         context = _trust() if parts.scheme == "https" else None
         with httpcore.ConnectionPool(context, network_backend=backend, retries=0) as pool:
-            with pool.stream("POST", url, headers=list(sent.items()), content=body.encode()) as answer:
+            with pool.stream(
+                "POST", url, headers=list(sent.items()), content=body.encode()
+            ) as answer:
                 _read(answer)
                 return _outcome(answer)
     except Invalid as error:
