@@ -61,7 +61,7 @@ class ReplayIn(Body):
     """With neither, all that was given up or cancelled is sent again."""
 
     event: Annotated[int | None, Field(ge=1, lt=2**63)] = None
-    since: Moment | None = None
+    since: Annotated[Moment | None, Field(strict=False)] = None
     """All events from then on."""
 
 
