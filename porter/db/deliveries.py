@@ -260,7 +260,7 @@ class Deliveries:
             begun = {"attempts": d.c.attempts + 1, "tries": d.c.tries + 1, "attempted": now}
             c.execute(sa.update(d).where(d.c.id == message_id(hook, first)).values(**begun))
             event = c.execute(sa.select(t.events).where(t.events.c.id == first)).one()
-            body = json.dumps(told(rows.event(event)), ensure_ascii=False, separators=(",", ":"))
+            body = json.dumps(told(rows.event(event)), separators=(",", ":"))
             return Errand(token, get_webhook(c, hook), _get(c, hook, first), body)
 
     def settle(self, errand: Errand, outcome: Outcome, verdict: Verdict, now: float) -> bool:

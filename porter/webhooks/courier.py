@@ -117,7 +117,11 @@ class Courier:
         hook = errand.webhook
         try:
             kept = unseal(self._vault, hook.id, hook.sealed)
+            headers = signed(kept, errand.delivery.id, errand.body, self._clock())
+            return self._post(hook.url, headers, errand.body)
         except Permanent as error:
             return Outcome(error=error.message)
-        headers = signed(kept, errand.delivery.id, errand.body, self._clock())
-        return self._post(hook.url, headers, errand.body)
+        except Exception as error:
+            # It counts as a try, so that it comes to an end.
+            log.exception("%s: cannot send event %s", hook.id, errand.delivery.event)
+            return Outcome(error=f"internal error ({type(error).__name__})")

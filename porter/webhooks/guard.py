@@ -127,8 +127,8 @@ def vetted(
             )
         what = private(address)
         if what:
-            where = host if str(address) == host else f"{host} ({address})"
-            raise _no(where, f"it is {what}", f"the operator may list it in {SETTING}")
+            # Not which one: that is for those who may look into the operator's network.
+            raise _no(host, f"it is {what}", f"the operator may list it in {SETTING}")
     return found
 
 

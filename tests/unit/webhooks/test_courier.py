@@ -3,6 +3,7 @@ up. The proofs run on PostgreSQL, too."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -505,6 +506,28 @@ def test_secrets_sealed_with_another_key_fail_the_delivery(office: Office) -> No
     (waiting,) = office.log(hook)
     assert waiting.state is DeliveryState.PENDING
     assert "sealed with another key" in waiting.error
+
+
+def test_what_breaks_unexpectedly_comes_to_an_end(office: Office) -> None:
+    hook = office.hook()
+    office.happen("one")
+
+    def broken(sent: Sent) -> Outcome:
+        raise KeyError("a bug")
+
+    office.answers = broken
+    office.pass_on(SETTLE)
+    (waiting,) = office.log(hook)
+    assert (waiting.error, waiting.tries) == ("internal error (KeyError)", 1)
+    assert waiting.next_at == office.now + FIRST
+
+
+def test_any_text_of_an_event_can_be_sent(office: Office) -> None:
+    office.hook()
+    office.happen("one", data={"text": "grün \ud800 \u0000 \u2028"})
+    (sent,) = office.pass_on(SETTLE)
+    assert json.loads(sent.body)["data"]["data"]["text"] == "grün \ud800 \u0000 \u2028"
+    assert sent.body.isascii()
 
 
 def test_the_log_is_read_in_pages(office: Office) -> None:

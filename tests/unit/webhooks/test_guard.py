@@ -62,7 +62,7 @@ def test_public_addresses_are_fine(address: str) -> None:
 
 @pytest.mark.parametrize(("address", "why"), REFUSED)
 def test_others_are_refused_by_name_and_by_address(address: str, why: str) -> None:
-    with pytest.raises(Invalid, match=f"cannot send webhooks to hooks.example.org .*: it is {why}"):
+    with pytest.raises(Invalid, match=f"cannot send webhooks to hooks.example.org: it is {why}"):
         check("https://hooks.example.org/", NOTHING, 1, named(address))
     literal = f"[{address}]" if ":" in address else address
     with pytest.raises(Invalid, match=f"it is {why}"):
@@ -78,8 +78,10 @@ def test_other_ways_to_write_this_machine(host: str) -> None:
 
 
 def test_one_bad_address_among_good_ones_is_enough() -> None:
-    with pytest.raises(Invalid, match=r"10\.0\.0\.1"):
+    with pytest.raises(Invalid, match="it is a private address") as error:
         check("https://hooks.example.org/", NOTHING, 1, named("8.8.8.8", "10.0.0.1"))
+    # What names mean inside the operator's network is not told.
+    assert "10.0.0.1" not in str(error.value)
 
 
 def test_a_name_without_an_address() -> None:
