@@ -53,7 +53,7 @@ class WebhookIn(Body):
 
 
 class RotateIn(Body):
-    grace: Annotated[float, Field(ge=0, le=GRACE, strict=False)] = GRACE
+    grace: Annotated[float, Field(ge=0, le=GRACE)] = GRACE
     """Seconds for which what signed until now signs on; 0: it ends at once."""
 
 

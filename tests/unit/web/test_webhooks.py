@@ -99,7 +99,7 @@ def test_both_secrets_sign_after_a_rotation(place: Serving, root: httpx.Client) 
     (sent,) = deliver(place)
     assert len(sent["webhook-signature"].split()) == 1
     Webhook(third).verify(sent["body"], sent)
-    for wrong in (-1, 86401, "soon"):
+    for wrong in (-1, 86401, "soon", False):
         assert root.post(f"{path}/rotate", json={"grace": wrong}).status_code == 422
 
 
