@@ -22,11 +22,8 @@ Receive = Callable[[dict[str, str], bytes], int]
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    database = Database(f"sqlite:///{tmp_path / 'porter.sqlite3'}")
-    database.upgrade()
-    yield Office(database, now=time.time())
-    database.close()
+def office(database: Database) -> Office:
+    return Office(database, now=time.time())
 
 
 class Documented:
