@@ -25,8 +25,8 @@ MARGIN = 5.0
 """A lease outlives the longest attempt by so many seconds."""
 AT_ONCE = 2
 """Threads of one worker that may wait for receivers: the others go on moving workloads."""
-STRIDE = 50
-"""Events of one webhook before others get their turn."""
+STRIDE, TURN = 50, 10.0
+"""Events of one webhook, and seconds, before others get their turn."""
 AWAKE = 20
 """Webhooks that one sweep sends messages for."""
 PRUNE_EVERY = 600.0
@@ -90,13 +90,15 @@ class Courier:
             # The sweep asks again.
             return 0
         try:
-            for made in range(STRIDE):
+            made, until = 0, self._clock() + TURN
+            while made < STRIDE and self._clock() < until:
                 if not self._one(hook):
                     return made
+                made += 1
         finally:
             self._slots.release()
         self._enqueue(hook)
-        return STRIDE
+        return made
 
     def _one(self, hook: str) -> bool:
         errand = self._outbox.claim(hook, self._clock(), SECONDS + MARGIN)

@@ -31,7 +31,7 @@ from porter.domain.webhook import (
     judge,
     message_id,
 )
-from porter.webhooks.courier import AT_ONCE, MARGIN, PRUNE_EVERY
+from porter.webhooks.courier import AT_ONCE, MARGIN, PRUNE_EVERY, TURN
 from porter.webhooks.post import SECONDS
 from tests.unit.webhooks.office import BAD, GOOD, Office, Sent
 
@@ -130,6 +130,22 @@ def test_many_events_at_once(office: Office, monkeypatch: pytest.MonkeyPatch) ->
     assert office.queue == [hook.id]
     office.pass_on()
     assert kinds(office.sent) == [f"e{number}" for number in range(7)]
+
+
+def test_a_slow_receiver_has_its_turn_and_no_more(office: Office) -> None:
+    hook = office.hook()
+    office.happen("one", "two", "three")
+    office.now += SETTLE
+    office.courier.sweep()
+    office.queue.clear()
+
+    def answers(sent: Sent) -> Outcome:
+        office.now += TURN * 0.6
+        return GOOD
+
+    office.answers = answers
+    assert office.courier.deliver(hook.id) == 2
+    assert office.queue == [hook.id]
 
 
 def test_tries_until_it_is_given_up(office: Office) -> None:
