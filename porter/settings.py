@@ -64,6 +64,8 @@ class Settings:
     oidc_client_id: str = ""
     oidc_client_secret_file: Path | None = None
     """Without one the control plane is a public client."""
+    webhook_allow: tuple[str, ...] = ()
+    """Networks (CIDR) and hosts that webhooks may lead to beside public addresses; also by http."""
 
     @property
     def run(self) -> Path:
@@ -108,6 +110,7 @@ class Settings:
             "PORTER_OIDC_ISSUER": self.oidc_issuer,
             "PORTER_OIDC_CLIENT_ID": self.oidc_client_id,
             "PORTER_OIDC_CLIENT_SECRET_FILE": str(self.oidc_client_secret_file or ""),
+            "PORTER_WEBHOOK_ALLOW": ",".join(self.webhook_allow),
         }
 
 
@@ -174,4 +177,5 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         oidc_issuer=env.get("PORTER_OIDC_ISSUER", ""),
         oidc_client_id=env.get("PORTER_OIDC_CLIENT_ID", ""),
         oidc_client_secret_file=_path(env.get("PORTER_OIDC_CLIENT_SECRET_FILE", "")),
+        webhook_allow=_names(env.get("PORTER_WEBHOOK_ALLOW", "")),
     )

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from celery import Celery
@@ -17,6 +17,7 @@ from porter.db.base import HostRecord
 from porter.db.checkpoints import Checkpoints
 from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
+from porter.db.deliveries import Deliveries
 from porter.db.desk import Desk
 from porter.db.forecasts import Forecasts
 from porter.db.found import Found
@@ -29,6 +30,7 @@ from porter.db.policies import Policies
 from porter.db.registry import Registry
 from porter.db.sites import Sites
 from porter.db.stores import Stores
+from porter.db.webhooks import Webhooks
 from porter.logs import current_request
 from porter.migrate.checkpoints import Keeper
 from porter.migrate.depots import Depots
@@ -46,12 +48,16 @@ from porter.settings import Settings
 from porter.signing import Signer, open_signer
 from porter.store.registry import open_blobs
 from porter.vault import Vault, open_vault
+from porter.webhooks.courier import Courier
+from porter.webhooks.guard import Allow, allowing
+from porter.webhooks.post import post
 
 log = logging.getLogger(__name__)
 
 ADVANCE = "porter.advance"
 REAP = "porter.reap"
 CHECKPOINT = "porter.checkpoint"
+DELIVER = "porter.deliver"
 SWEEP = "porter.sweep"
 SWEEP_EVERY = 2.0
 REQUEST = "porter_request"
@@ -127,6 +133,10 @@ class CeleryQueue:
         """Ask a worker to go on with a checkpoint."""
         self._send(CHECKPOINT, checkpoint)
 
+    def deliver(self, webhook: str) -> None:
+        """Ask a worker to send what is due to a webhook."""
+        self._send(DELIVER, webhook)
+
     def _send(self, task: str, about: str) -> None:
         if rehearsing.get() is not None:
             return
@@ -166,6 +176,11 @@ class ControlPlane:
     plans: Plans
     planner: Planner
     forecasts: Forecasts
+    webhooks: Webhooks
+    deliveries: Deliveries
+    courier: Courier
+    allow: Allow
+    """Where webhooks may lead beside public addresses."""
     celery: Celery
 
     @cached_property
@@ -204,6 +219,8 @@ def control_plane(settings: Settings) -> ControlPlane:
     moves, plans, policies = Moves(database), Plans(database), Policies(database)
     forecasts = Forecasts(database)
     forecaster = Forecaster(plans, ledger, places, forecasts)
+    deliveries, allow = Deliveries(database), allowing(settings.webhook_allow)
+    post_there = partial(post, allow=allow)
     return ControlPlane(
         settings=settings,
         database=database,
@@ -230,6 +247,10 @@ def control_plane(settings: Settings) -> ControlPlane:
         plans=plans,
         planner=Planner(moves, plans, policies, registry, places, forecaster),
         forecasts=forecasts,
+        webhooks=Webhooks(database),
+        deliveries=deliveries,
+        courier=Courier(deliveries, vault, time.time, queue.deliver, post_there),
+        allow=allow,
         celery=app,
     )
 

@@ -10,7 +10,16 @@ from celery import Celery, Task
 from porter.domain.errors import NotFound, Transient
 from porter.logs import about
 from porter.settings import Settings, load
-from porter.wiring import ADVANCE, CHECKPOINT, REAP, REQUEST, SWEEP, ControlPlane, control_plane
+from porter.wiring import (
+    ADVANCE,
+    CHECKPOINT,
+    DELIVER,
+    REAP,
+    REQUEST,
+    SWEEP,
+    ControlPlane,
+    control_plane,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +59,14 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         except Transient as error:
             log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
 
+    @app.task(name=DELIVER, ignore_result=True)
+    def deliver(webhook: str) -> None:
+        """Send what is due to one webhook. May be lost, doubled or late."""
+        try:
+            control.courier.deliver(webhook)
+        except Transient as error:
+            log.warning("cannot send to %s now, the sweep tries again: %s", webhook, error)
+
     @app.task(name=SWEEP, ignore_result=True)
     def sweep() -> None:
         """Send again what may have been lost."""
@@ -58,6 +75,7 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
             control.reaper.sweep()
             control.keeper.sweep()
             control.planner.sweep(time.time())
+            control.courier.sweep()
         except Transient as error:
             log.warning("cannot sweep now: %s", error)
 

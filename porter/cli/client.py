@@ -259,8 +259,10 @@ class Api:
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return _document(self._call(method, path, body, timeout=_PRICES_S))
 
-    def pages(self, path: str) -> list[dict[str, Any]]:
-        return self._pages(path)
+    def pages(
+        self, path: str, most: int | None = None, query: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        return self._pages(path, most, query)
 
     def text(self, path: str, method: str = "GET") -> str:
         return self._send(method, path).text
@@ -279,10 +281,13 @@ class Api:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _pages(self, path: str, most: int | None = None) -> list[dict[str, Any]]:
+    def _pages(
+        self, path: str, most: int | None = None, query: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """A list with all its pages, or its first `most` items."""
         found: list[dict[str, Any]] = []
-        following: str | None = f"{path}?limit={min(most or _PAGE, _PAGE)}"
+        asked = {"limit": str(min(most or _PAGE, _PAGE)), **(query or {})}
+        following: str | None = f"{path}?{urlencode(asked)}"
         while following and (most is None or len(found) < most):
             answer = self._send("GET", following)
             found += _items(self._read(answer))

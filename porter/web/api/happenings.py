@@ -14,8 +14,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from porter.db.base import EventRecord
-from porter.db.happenings import Happenings
-from porter.domain.cloudevents import PREFIX, cloudevent
+from porter.db.happenings import Happenings, told
+from porter.domain.cloudevents import PREFIX
 from porter.domain.errors import Invalid
 from porter.domain.identity import FLEET, Permission, Principal, Projects
 from porter.web.access import ROOT, SESSION, Caller
@@ -77,21 +77,6 @@ async def list_events(
         _page, happenings, after, newest, readable(caller), wanted, limit
     )
     return [told(event) for event in found]
-
-
-def told(event: EventRecord) -> dict[str, Any]:
-    """The event as a CloudEvent."""
-    return cloudevent(
-        event.id,
-        event.at,
-        event.kind,
-        event.message,
-        event.data,
-        migration=event.migration,
-        workload=event.workload,
-        project=event.project,
-        request=event.request,
-    )
 
 
 def readable(principal: Principal) -> Projects:

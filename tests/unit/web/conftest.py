@@ -54,6 +54,9 @@ class Recorder:
     def reap(self, key: str) -> None:
         self.enqueued.append(key)
 
+    def deliver(self, webhook: str) -> None:
+        self.enqueued.append(webhook)
+
 
 @dataclass
 class Serving:
