@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +40,10 @@ class Asked:
     via: str | None = None
     undoes: str = ""
     """The migration that it moves back."""
+    instance_type: str = ""
+    """The one size that a new machine may be; empty: the cheapest that fits."""
+    terms: str = ""
+    """`on_demand` or `spot`, for a new machine; empty: on demand."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,29 @@ class Planner:
         refuse(prospect, judged.verdict.refusals, judged.verdict)
         if judged.verdict.demands:
             self._ask(prospect, by, now, judged)
+        return self._begin(prospect, by, now, key, digest)
+
+    def carry_out(
+        self,
+        prospect: Prospect,
+        by: Principal,
+        now: float,
+        key: str,
+        digest: str,
+        met: Collection[tuple[str, str]],
+    ) -> str:
+        """Begin a move of something that was decided on as a whole; returns its migration. `met`:
+        (policy, rule) of the demands that were approved with it. The same key again is the same
+        migration. Raises PolicyRefused, or ApprovalRequired for a demand that nobody has met."""
+        verdict = self.judge(prospect, now).verdict
+        refuse(prospect, verdict.refusals, verdict)
+        for one in verdict.demands:
+            if (one.policy, one.rule) not in met:
+                raise ApprovalRequired(
+                    f"cannot move {prospect.workload.name} to {prospect.to}: policy {one.policy} "
+                    f"asks for more: {one.why}",
+                    one.remedy,
+                )
         return self._begin(prospect, by, now, key, digest)
 
     def _ask(self, prospect: Prospect, by: Principal, now: float, judged: Judgement) -> None:
@@ -345,6 +372,8 @@ def _prospect(
         max_price=asked.max_price,
         via=asked.via or "",
         undoes=asked.undoes,
+        instance_type=asked.instance_type,
+        terms=asked.terms,
     )
     site = asked.to if target is None else target.site
     return Prospect(asked, workload, source, target, site, choose(Mode(asked.mode)), options)
