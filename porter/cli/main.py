@@ -42,7 +42,7 @@ COMMANDS = {
     ),
     "policy": (
         "porter.cli.policies:policy",
-        "What moves must keep to: ls, show, apply, rm, test.",
+        "What moves must keep to: ls, show, apply, rm, test, schema.",
     ),
     "receipt": ("porter.cli.receipts:receipt", "Signed receipts: get, keys, verify."),
     "checkpoint": (

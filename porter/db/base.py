@@ -64,6 +64,8 @@ class WorkloadRecord:
     state: str
     """The engine's word for it; `gone` when its host no longer has it."""
     project: str = DEFAULT_PROJECT
+    policies: tuple[str, ...] = ()
+    """Those that its label names; they may not exist."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class MigrationRecord:
     """The plan that it carries out, if it was planned beforehand."""
     request: str = ""
     """Id of the API request that made it."""
+    forecast: dict[str, Any] | None = None
+    """What was expected of it when it was asked for; None: it is older than forecasts."""
 
 
 @dataclass(frozen=True)
@@ -374,3 +378,4 @@ class NewMigration:
     request_hash: str = ""
     created_by: str = ""
     plan_id: str | None = None
+    forecast: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from porter.db import rows
 from porter.db import tables as t
 from porter.db.base import ACTIVE, CheckpointState, HostRecord, WorkloadRecord
 from porter.db.database import Database
+from porter.db.policies import warn
 from porter.domain.errors import NotFound
 from porter.domain.identity import Projects, project_of
 from porter.protocol import codec
@@ -71,6 +72,7 @@ class Found:
     ) -> None:
         w = t.workloads
         known = c.execute(sa.select(w).where(w.c.name == found.name)).first()
+        named = list(found.policies)
         here: dict[str, Any] = {
             "container": found.container,
             "container_name": found.container_name,
@@ -78,23 +80,29 @@ class Found:
             "image": found.image,
             "memory_bytes": found.memory_bytes,
             "project": project_of(found.project),
+            "policies": list(found.policies) or None,
             "state": found.state,
             "seen_at": now,
         }
         if known is None:
             if found.state in PRESENT:
                 self._register(c, host, found.name, here, now)
+                warn(c, found.name, here["project"], named, now)
             return
         mine = sa.update(w).where(w.c.id == known.id)
+        changed = (known.project, list(known.policies or ())) != (here["project"], named)
         if known.host == host.id:
             if found.name in moving:
                 here = {"memory_bytes": found.memory_bytes, "seen_at": now}
             elif found.state in PRESENT:
                 here["rival"] = known.rival
             c.execute(mine.values(**here))
+            if changed and found.name not in moving:
+                warn(c, found.name, here["project"], named, now)
         elif found.state in PRESENT and found.name not in moving:
             if known.host is None or known.state not in PRESENT:
                 self._adopt(c, host, known, here, now)
+                warn(c, found.name, here["project"], named, now)
             elif known.rival != host.id:
                 c.execute(mine.values(rival=host.id))
                 self._warn(c, host, known, now)

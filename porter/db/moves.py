@@ -190,6 +190,7 @@ class Moves:
                 created_by=new.created_by,
                 plan_id=new.plan_id,
                 request=rows.current_request.get(),
+                forecast=new.forecast,
                 created=new.now,
             )
         )

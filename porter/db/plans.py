@@ -273,6 +273,6 @@ def drift(c: sa.Connection, project: str, basis: dict[str, Any]) -> str:
     target = basis["target"]
     if target and c.execute(sa.select(h.c.id).where(h.c.id == target)).first() is None:
         return "the target host has been removed"
-    if documents(c, row.name, project) != basis["policies"]:
+    if documents(c, row.name, project, row.policies or ()) != basis["policies"]:
         return "policies have changed"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -87,6 +88,8 @@ class Policies:
             data = {"policy": name, "version": kept.version, "by": by}
             word = f"policy {name} changed"
             rows.add_event(c, now, "policy.changed", word, data=data, project=project)
+            if known is not None and known.project != project:
+                _warn_of_labels(c, name, now)
             return kept
 
     def remove(self, name: str, by: str, now: float) -> None:
@@ -99,6 +102,42 @@ class Policies:
             data = {"policy": name, "by": by}
             word = f"policy {name} removed"
             rows.add_event(c, now, "policy.removed", word, data=data, project=gone.project)
+            _warn_of_labels(c, name, now)
+
+
+def unheard(c: sa.Connection, names: Sequence[str], project: str) -> list[str]:
+    """Those of the names that are no policy of the project or of all."""
+    if not names:
+        return []
+    p = t.policies
+    mine = sa.and_(p.c.name.in_(names), p.c.project.in_((FLEET, project)))
+    known = set(c.execute(sa.select(p.c.name).where(mine)).scalars())
+    return [name for name in names if name not in known]
+
+
+def warn(c: sa.Connection, workload: str, project: str, names: Sequence[str], now: float) -> None:
+    """Tell which policies that a workload's label names do not exist, if any."""
+    lost = unheard(c, names, project)
+    if lost:
+        what = (
+            f"the label porter.policy of {workload} names what is no policy of the project "
+            f"{project} or of all: {', '.join(lost)}; nothing may be scheduled for it until then"
+        )
+        data = {"policies": lost}
+        rows.add_event(c, now, "warning", what, workload=workload, data=data, project=project)
+
+
+def _warn_of_labels(c: sa.Connection, name: str, now: float) -> None:
+    """A policy is gone, or gone from a project: workloads there may name it."""
+    w = t.workloads
+    found = c.execute(
+        sa.select(w.c.name, w.c.project, w.c.policies).where(
+            w.c.policies.is_not(None), w.c.state != "gone"
+        )
+    )
+    for row in found.all():
+        if name in (row.policies or ()):
+            warn(c, row.name, row.project, [name], now)
 
 
 def _find(c: sa.Connection, name: str) -> PolicyRecord | None:
@@ -106,9 +145,11 @@ def _find(c: sa.Connection, name: str) -> PolicyRecord | None:
     return None if row is None else PolicyRecord(**row._mapping)
 
 
-def documents(c: sa.Connection, workload: str, project: str) -> dict[str, str]:
-    """Name -> digest of every policy that holds for a workload."""
+def documents(
+    c: sa.Connection, workload: str, project: str, named: Collection[str] = ()
+) -> dict[str, str]:
+    """Name -> digest of every policy that holds for a workload whose label names these."""
     p = t.policies
     rows_ = c.execute(sa.select(p).where(p.c.project.in_((FLEET, project))))
     found = (PolicyRecord(**row._mapping) for row in rows_)
-    return {one.name: one.digest for one in found if one.policy.holds(workload, project)}
+    return {one.name: one.digest for one in found if one.policy.holds(workload, project, named)}

@@ -194,20 +194,22 @@ class Proposals:
             found = c.execute(query).scalar()
             return None if found is None else str(found)
 
-    def begun_since(self, since: float) -> list[tuple[str, str, float]]:
-        """(workload, its project, when) of the moves that proposals began after a moment; the
-        oldest first."""
+    def begun_since(self, since: float) -> list[tuple[str, str, tuple[str, ...], float]]:
+        """(workload, its project, policies that its label names, when) of the moves that proposals
+        began after a moment; the oldest first."""
         w = t.workloads
+        project = sa.func.coalesce(w.c.project, FLEET).label("project")
         query = (
-            sa.select(
-                _V.c.workload, sa.func.coalesce(w.c.project, FLEET).label("project"), _V.c.begun
-            )
+            sa.select(_V.c.workload, project, w.c.policies, _V.c.begun)
             .join(w, w.c.name == _V.c.workload, isouter=True)
             .where(_V.c.begun > since)
             .order_by(_V.c.begun)
         )
         with self._db.read() as c:
-            return [(row.workload, row.project, float(row.begun)) for row in c.execute(query)]
+            return [
+                (row.workload, row.project, tuple(row.policies or ()), float(row.begun))
+                for row in c.execute(query)
+            ]
 
     def last_begun(self, workload: str, without: str) -> float | None:
         """When a proposal, other than one, last began to move a workload."""

@@ -64,6 +64,7 @@ def workload(row: sa.Row[Any]) -> WorkloadRecord:
         endpoints=tuple(row.endpoints or ()),
         state=row.state,
         project=row.project,
+        policies=tuple(row.policies or ()),
     )
 
 
@@ -122,6 +123,7 @@ def migration(row: sa.Row[Any]) -> MigrationRecord:
         created_by=row.created_by,
         plan_id=row.plan_id,
         request=row.request,
+        forecast=row.forecast,
     )
 
 

@@ -68,6 +68,7 @@ workloads = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
     sa.Column("endpoints", Json),
     sa.Column("project", Project, nullable=False, server_default=DEFAULT_PROJECT, index=True),
+    sa.Column("policies", Json),
 )
 
 sites = sa.Table(
@@ -181,6 +182,7 @@ migrations = sa.Table(
     sa.Column("plan_id", Id, index=True),
     sa.Column("created_by", sa.String(255), nullable=False, server_default=""),
     sa.Column("request", sa.String(64), nullable=False, server_default=""),
+    sa.Column("forecast", Json),
     sa.Index(
         "uq_migrations_active",
         "workload_id",

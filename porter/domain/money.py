@@ -30,6 +30,24 @@ class Quote:
 
 
 @dataclass(frozen=True)
+class Money:
+    amount: Decimal
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{self.amount.normalize():f} {self.currency}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """An amount as somebody told it, or why nobody could."""
+
+    amount: Decimal | None
+    currency: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Tier:
     """A price per GB that holds for traffic from `above_gb` in a month on."""
 

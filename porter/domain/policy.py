@@ -6,14 +6,16 @@ policy that holds for a workload counts, and the strictest word wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from porter.domain.identity import EVERYWHERE
+from porter.domain.money import Money as Money
+from porter.domain.money import Told as Told
+from porter.domain.rules import UNTOLD, Budget, Expected, Limits, Placement, Saving
 from porter.domain.units import bytes_
 from porter.domain.windows import Window, is_open, next_open
 
@@ -35,24 +37,6 @@ class Place:
     name: str
     where: str
     """`KIND:REGION` as the site was added; its name where no more is known."""
-
-
-@dataclass(frozen=True)
-class Money:
-    amount: Decimal
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.amount.normalize():f} {self.currency}"
-
-
-@dataclass(frozen=True)
-class Told:
-    """An amount as somebody told it, or why nobody could."""
-
-    amount: Decimal | None
-    currency: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ class Policy:
     project: str
     """EVERYWHERE: all of them."""
     workloads: tuple[str, ...]
-    """Patterns of names: `shop-*`."""
+    """Patterns of names: `shop-*`; none: only workloads whose label names the policy."""
     approval: tuple[str, ...] = ()
     """Sites to which a move needs another person's approval."""
     windows: tuple[Window, ...] = ()
@@ -87,11 +71,16 @@ class Policy:
     forbid: tuple[str, ...] = ()
     egress: Egress | None = None
     hourly: Hourly | None = None
+    placement: Placement | None = None
+    limits: Limits | None = None
+    saving: Saving | None = None
+    budget: Budget | None = None
 
-    def holds(self, workload: str, project: str) -> bool:
+    def holds(self, workload: str, project: str, named: Collection[str] = ()) -> bool:
+        """`named`: the policies that the workload's label names."""
         if self.project not in (project, EVERYWHERE):
             return False
-        return any(fnmatchcase(workload, pattern) for pattern in self.workloads)
+        return self.name in named or any(fnmatchcase(workload, one) for one in self.workloads)
 
 
 @dataclass(frozen=True)
@@ -111,6 +100,14 @@ class Facts:
     """Of `sized` bytes that leave the source's site."""
     price: Told
     """Of the target, an hour, at most."""
+    named: tuple[str, ...] = ()
+    """Policies that the workload's label names."""
+    downtime: Expected = UNTOLD
+    """Seconds."""
+    once: Expected = UNTOLD
+    """What the move costs once."""
+    scheduled: bool = False
+    """Nobody asked for it: what is not known, or not sure, refuses it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,8 @@ class Finding:
 
     policy: str
     rule: str
-    """`approval`, `windows`, `residency`, `egress.max_bytes`, `egress.max_cost`, `price`."""
+    """`approval`, `windows`, `residency`, `egress.max_bytes`, `egress.max_cost`, `price`,
+    `limits.max_downtime`, `limits.max_cost`, `label`."""
     outcome: Outcome
     why: str
     remedy: str
@@ -152,17 +150,27 @@ class Verdict:
 WINDOWS = "windows"
 
 
-def holding(policies: Sequence[Policy], workload: str, project: str) -> list[Policy]:
+def holding(
+    policies: Sequence[Policy], workload: str, project: str, named: Collection[str] = ()
+) -> list[Policy]:
     """Those that hold for a workload, by name."""
-    found = [policy for policy in policies if policy.holds(workload, project)]
+    found = [policy for policy in policies if policy.holds(workload, project, named)]
     return sorted(found, key=lambda policy: policy.name)
+
+
+def missing(holding: Sequence[Policy], named: Sequence[str]) -> tuple[str, ...]:
+    """Names in a workload's label that are none of the policies that hold for it: they do not
+    exist, or belong to another project."""
+    known = {policy.name for policy in holding}
+    return tuple(name for name in named if name not in known)
 
 
 def evaluate(policies: Sequence[Policy], facts: Facts, now: float) -> Verdict:
     """Whether a move may be made at a time, and what would change that."""
-    mine = holding(policies, facts.workload, facts.project)
+    mine = holding(policies, facts.workload, facts.project, facts.named)
     opens = next_open([policy.windows for policy in mine if policy.windows], now)
     findings = [one for policy in mine for one in _findings(policy, facts, now, opens)]
+    findings += [_unheard(name, facts) for name in missing(mine, facts.named)]
     worst = max((one.outcome for one in findings), key=_RANK.__getitem__, default=Outcome.ALLOWED)
     verdict = Verdict(worst, tuple(findings))
     if verdict.refusals and verdict.only_waits:
@@ -183,6 +191,7 @@ def _findings(policy: Policy, facts: Facts, now: float, opens: float | None) -> 
     if facts.source.name != facts.target.name:
         yield from _egress(policy, facts)
     yield from _hourly(policy, facts)
+    yield from _limits(policy, facts)
     if policy.windows and not is_open(policy.windows, now):
         then = "no window is known to open" if opens is None else f"wait until {moment(opens)}"
         shown = ", ".join(map(str, policy.windows))
@@ -279,6 +288,25 @@ def _hourly(policy: Policy, facts: Facts) -> Iterator[Finding]:
             f"the target may cost {Money(told.amount, told.currency)} an hour, more than {most}",
             "name a cheaper host or site, or a lower maximum for a new machine",
         )
+
+
+def _unheard(name: str, facts: Facts) -> Finding:
+    """Fails closed where nobody watches: what the missing policy would demand is not known."""
+    return Finding(
+        name,
+        "label",
+        Outcome.REFUSED if facts.scheduled else Outcome.ALLOWED,
+        f"the label of {facts.workload} names the policy {name}, which does not exist in the "
+        f"project {facts.project} or for all",
+        "add the policy, or mend the label porter.policy and make the container anew",
+    )
+
+
+def _limits(policy: Policy, facts: Facts) -> Iterator[Finding]:
+    for rule, told in (policy.limits or Limits()).judged(facts.downtime, facts.once):
+        sure = told.exceeded or facts.scheduled
+        outcome = Outcome.REFUSED if sure else Outcome.ALLOWED
+        yield Finding(policy.name, f"limits.{rule}", outcome, told.why, told.remedy)
 
 
 def _incomparable(told: Told, most: Money) -> str:

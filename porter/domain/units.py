@@ -31,6 +31,14 @@ def duration(ms: float | None) -> str:
     return f"{minutes} min {seconds} s"
 
 
+def span(seconds: float) -> str:
+    """As people write it in documents: `500ms`, `2s`, `90m`, `6h`, `3d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:g}s"
+
+
 def moment(at: object) -> float | None:
     """Seconds since 1970 of a time as the API writes it (ISO 8601 or a number)."""
     if isinstance(at, int | float):

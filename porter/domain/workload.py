@@ -13,6 +13,12 @@ NETWORK = "porter"
 """The engine network on which Porter's workloads live; the agent makes it."""
 
 
+def policies_of(label: str) -> tuple[str, ...]:
+    """The policies that a container's label `porter.policy` names, each once. What is no name of a
+    policy stays: it is told as one that does not exist, never passed over."""
+    return tuple(dict.fromkeys(name for part in label.split(",") if (name := part.strip())))
+
+
 @dataclass(frozen=True)
 class Volume:
     """A named volume or bind mount. `mode` is move, shared or skip (label `porter.volumes`)."""

@@ -44,6 +44,8 @@ class Asked:
     """The one size that a new machine may be; empty: the cheapest that fits."""
     terms: str = ""
     """`on_demand` or `spot`, for a new machine; empty: on demand."""
+    scheduled: bool = False
+    """Nobody asked for it: policies refuse what is not known or not sure."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Planner:
         workload = prospect.workload
         kept = self._holding(workload)
         policies = [one.policy for one in kept if extra is None or one.name != extra.name]
-        if extra is not None and extra.holds(workload.name, workload.project):
+        if extra is not None and _holds(extra, workload):
             policies.append(extra)
         forecast = self._forecaster.forecast(
             workload,
@@ -157,13 +159,15 @@ class Planner:
             unsized=forecast.unsized,
             cost=forecast.cost,
             price=forecast.price,
+            named=workload.policies,
+            scheduled=prospect.asked.scheduled,
         )
         verdict = evaluate(policies, facts, now)
         return Judgement(verdict, forecast, {one.name: one.digest for one in kept})
 
     def _holding(self, workload: WorkloadRecord) -> list[PolicyRecord]:
         kept = self._policies.all(frozenset({workload.project}))
-        return [one for one in kept if one.policy.holds(workload.name, workload.project)]
+        return [one for one in kept if _holds(one.policy, workload)]
 
     # -- moves
 
@@ -360,6 +364,10 @@ class Planner:
     def sweep(self, now: float) -> None:
         """Let lapse what does not hold any more."""
         self._plans.sweep(now)
+
+
+def _holds(policy: Policy, workload: WorkloadRecord) -> bool:
+    return policy.holds(workload.name, workload.project, workload.policies)
 
 
 def _prospect(

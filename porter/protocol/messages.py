@@ -389,6 +389,8 @@ class FoundWorkload:
     image: str
     memory_bytes: int = 0
     project: str = DEFAULT_PROJECT
+    policies: tuple[str, ...] = ()
+    """Named by its label, beside those whose patterns match."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ from porter.domain.identity import project_of
 from porter.domain.workload import (
     LABEL_ENABLE,
     LABEL_NAME,
+    LABEL_POLICY,
     LABEL_PROJECT,
     LABEL_VOLUMES,
     Blocker,
     Image,
     Volume,
     WorkloadSpec,
+    policies_of,
 )
 from porter.protocol.messages import FoundWorkload
 from porter.runtimes.base import EngineFacts
@@ -138,6 +140,7 @@ class FakeRuntime:
                 image=(*one.image.names, one.image.id)[0],
                 memory_bytes=len(one.memory),
                 project=project_of(one.labels.get(LABEL_PROJECT, "")),
+                policies=policies_of(one.labels.get(LABEL_POLICY, "")),
             )
             for one in labelled
         ]

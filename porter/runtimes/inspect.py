@@ -17,11 +17,13 @@ from porter.domain.identity import project_of
 from porter.domain.workload import (
     LABEL_ENABLE,
     LABEL_NAME,
+    LABEL_POLICY,
     LABEL_PROJECT,
     LABEL_VOLUMES,
     Image,
     Volume,
     WorkloadSpec,
+    policies_of,
 )
 from porter.protocol.messages import FoundWorkload
 from porter.runtimes.blockers import Seen, find_blockers
@@ -179,6 +181,7 @@ class Inspector:
             image=str(info.get("ImageName") or info.get("Image")),
             memory_bytes=sum(group.memory()) if group else 0,
             project=project_of(_labels(info).get(LABEL_PROJECT, "")),
+            policies=policies_of(_labels(info).get(LABEL_POLICY, "")),
         )
 
     def image(self, info: dict[str, Any]) -> Image:

@@ -200,9 +200,16 @@ class Carrier:
                 max_price=_most(proposal.content, wish["to"]),
                 instance_type=wish["instance_type"],
                 terms=wish["terms"],
+                scheduled=True,
             )
         else:
-            asked = Asked(wish["workload"], host.name, provision="never", release=wish["release"])
+            asked = Asked(
+                wish["workload"],
+                host.name,
+                provision="never",
+                release=wish["release"],
+                scheduled=True,
+            )
         by = Principal(proposal.started_by, "system", proposal.started_by, ())
         met = {(one["policy"], one["rule"]) for one in proposal.demands if proposal.decided}
         prospect = self._planner.look(asked, now)

@@ -177,7 +177,7 @@ def asked_of(snapshot: Snapshot, bundle: Bundle, step: Step, release: bool = Fal
     """One step as the planner takes it."""
     made = next((one for one in bundle.machines if one.name == step.target), None)
     if made is None:
-        return Asked(step.job, step.target, provision="never", release=release)
+        return Asked(step.job, step.target, provision="never", release=release, scheduled=True)
     offer = next(one for one in snapshot.problem.offers if one.key == made.offer)
     return Asked(
         step.job,
@@ -186,6 +186,7 @@ def asked_of(snapshot: Snapshot, bundle: Bundle, step: Step, release: bool = Fal
         release=release,
         instance_type=offer.type,
         terms=offer.terms,
+        scheduled=True,
     )
 
 

@@ -1,52 +1,23 @@
-"""What the policies that hold for a workload say of moves that the schedule begins."""
+"""Wishes to be near and apart, as the marks by which the optimiser knows them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from porter.domain.policy import Money, Policy
+from porter.domain.scheduling import SchedulingRules
 from porter.schedule.model import Bar
 
-NO_SPOT = Bar(
-    "spot",
-    "no policy allows it on spot machines",
-    "a policy with placement: {spot: true} that holds for it",
-)
 
-
-@dataclass(frozen=True)
-class Budget:
-    """So many moves of a policy's workloads the schedule may begin."""
-
-    policy: Policy
-    per_hour: int | None
-    per_day: int | None
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The strictest of each kind."""
-
-    spot: Bar | None = NO_SPOT
-    """Why it may not run on spot machines; None if it may."""
-    near: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-    """Patterns of names."""
-    max_downtime_s: float | None = None
-    max_cost: tuple[Money, ...] = ()
-    min_saving: tuple[Money, ...] = ()
-    payback_s: float | None = None
-    minute: tuple[Money, ...] = ()
-    """What a minute of pause is worth."""
-    cool_down_s: float = 0.0
-    budgets: tuple[Budget, ...] = ()
-
-
-def rules_of(policies: Sequence[Policy]) -> Rules:
-    """Of the policies that hold for one workload."""
-    return Rules()
+def spot_bar(rules: SchedulingRules) -> Bar | None:
+    """Why a workload may not run on spot machines; None if it may."""
+    if rules.spot.value:
+        return None
+    if not rules.spot.policy:
+        why = "no policy allows it on spot machines"
+        return Bar("spot", why, "a policy with placement: {spot: true} that holds for it")
+    why = f"policy {rules.spot.policy} does not allow it on spot machines"
+    return Bar("spot", why, "set placement.spot in that policy")
 
 
 def marks(wishes: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -4,7 +4,7 @@ together. The exact prices are kept beside the floats."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,6 +16,8 @@ from porter.domain.errors import Invalid
 from porter.domain.identity import FLEET
 from porter.domain.money import Quote
 from porter.domain.policy import WINDOWS, Facts, Money, Outcome, Place, Told, Verdict, evaluate
+from porter.domain.rules import SECONDS, Expected
+from porter.domain.scheduling import SchedulingRules, scheduling
 from porter.domain.units import duration
 from porter.domain.workload import WorkloadSpec
 from porter.migrate.candidates import OVERHEAD, Need, need_of
@@ -24,10 +26,10 @@ from porter.migrate.places import Places
 from porter.protocol import codec
 from porter.schedule.ground import Ground, Surveyor, Wants, by_site
 from porter.schedule.model import Bar, Job, Move, Node, Problem
-from porter.schedule.outlook import Estimator, Outlook
-from porter.schedule.priced import PriceBook, Priced
+from porter.schedule.outlook import Estimator, Outlook, Span
+from porter.schedule.priced import FINE, PriceBook, Priced
 from porter.schedule.rates import Rates
-from porter.schedule.rules import Rules, marks, rules_of
+from porter.schedule.rules import marks, spot_bar
 
 DAY = 86400.0
 INTERRUPTED_S = 120.0
@@ -77,7 +79,6 @@ class Snapshot:
     """Workload -> name -> digest of the policies that hold for it."""
     left_out: Mapping[str, Bar]
     """Workloads of the scope that the optimiser is not asked about."""
-    rules: Mapping[str, Rules] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
@@ -118,7 +119,7 @@ class _Subject:
     workload: WorkloadRecord
     host: HostRecord
     kept: Sequence[PolicyRecord]
-    rules: Rules
+    rules: SchedulingRules
     memory: int
     sized: int
     unsized: str
@@ -164,7 +165,7 @@ class Photographer:
         mine = [one for one in subjects if scope.covers(one.workload)]
         wants = Wants(
             needs=tuple(one.need for one in mine),
-            spot=any(one.rules.spot is None for one in mine),
+            spot=any(one.rules.spot.value for one in mine),
             most=min(scope.most_moves, max(1, len(mine))),
         )
         ground = Surveyor(self._places, book).survey(fleet, wants, scope.currency, now)
@@ -182,7 +183,9 @@ def _subject(
     workload: WorkloadRecord, host: HostRecord, kept: Sequence[PolicyRecord], fleet: Fleet
 ) -> _Subject:
     assert host.facts is not None
-    holding = [one for one in kept if one.policy.holds(workload.name, workload.project)]
+    holding = [
+        one for one in kept if one.policy.holds(workload.name, workload.project, workload.policies)
+    ]
     look = fleet.looks.get(workload.name)
     memory, sized, unsized, cpus = workload.memory_bytes, workload.memory_bytes, "", 0.0
     if look is None or not look[1]:
@@ -194,7 +197,9 @@ def _subject(
         sized = memory + spec.file_bytes + spec.image.size
         cpus = _cpus(spec)
         need = replace(need_of(spec, host.facts), memory_bytes=2 * memory + OVERHEAD)
-    rules = rules_of([one.policy for one in holding])
+    rules = scheduling(
+        [one.policy for one in holding], workload.name, workload.project, workload.policies
+    )
     return _Subject(workload, host, holding, rules, memory, sized, unsized, cpus, need)
 
 
@@ -209,6 +214,14 @@ def _cpus(spec: WorkloadSpec) -> float:
             except ValueError:
                 return 0.0
     return 0.0
+
+
+def _expected(span: Span) -> Expected:
+    """As policies take a forecast. Where nobody knows how bad it can get, it is not known."""
+    low, likely = Decimal(str(span.low)), Decimal(str(span.likely))
+    if span.high is None:
+        return Expected(low, likely, None, SECONDS, "no move of it has been measured")
+    return Expected(low, likely, Decimal(str(span.high)), SECONDS)
 
 
 @dataclass
@@ -233,8 +246,12 @@ class _Development:
         self._busy = {name: one.proposal for one in self.fleet.busy for name in one.workloads}
 
     def snapshot(self) -> Snapshot:
-        near = marks({one.workload.name: one.rules.near for one in self.subjects})
-        apart = marks({one.workload.name: one.rules.apart for one in self.subjects})
+        near = marks(
+            {one.workload.name: [each.value for each in one.rules.near] for one in self.subjects}
+        )
+        apart = marks(
+            {one.workload.name: [each.value for each in one.rules.apart] for one in self.subjects}
+        )
         jobs = []
         for one in self.subjects:
             name = one.workload.name
@@ -261,7 +278,6 @@ class _Development:
                 for one in self.subjects
             },
             left_out=self.left_out,
-            rules={one.workload.name: one.rules for one in self.subjects},
         )
 
     def _nodes(self) -> list[Node]:
@@ -286,13 +302,10 @@ class _Development:
         for site in self._sites() if self.scope.covers(workload) else ():
             bar = self.ground.left_out.get(site) or self._barred(one, site)
             if bar is None:
-                found = self._move(one, site)
-                if isinstance(found, Move):
-                    moves[site] = found
-                    continue
-                bar = found
-            barred[site] = bar
-        savings = [self._amount(money) for money in one.rules.min_saving]
+                moves[site] = self._move(one, site)
+            else:
+                barred[site] = bar
+        savings = [self._amount(rule.value) for rule in one.rules.min_saving]
         minute = self._minute(one)
         return Job(
             name=workload.name,
@@ -305,12 +318,12 @@ class _Development:
             moves=moves,
             barred=barred or {site: pinned for site in self._sites() if pinned and not moves},
             pinned=pinned,
-            spot=one.rules.spot,
+            spot=spot_bar(one.rules),
             near=near,
             apart=apart,
             interruption_cost=float(minute or 0) * INTERRUPTED_S / 60,
             min_saving=float(max((money for money in savings if money), default=0)),
-            payback_s=one.rules.payback_s,
+            payback_s=None if one.rules.payback_s is None else one.rules.payback_s.value,
         )
 
     def _sites(self) -> list[str]:
@@ -331,13 +344,14 @@ class _Development:
             why = f"its host {one.host.name} has said nothing for {one.host.silent(now):.0f} s"
             return Bar("silent", why, "see its agent")
         begun = self.fleet.begun.get(name)
-        left = 0.0 if begun is None else begun + one.rules.cool_down_s - now
-        if left > 0:
+        rest = one.rules.cool_down_s
+        left = 0.0 if begun is None or rest is None else begun + rest.value - now
+        if left > 0 and rest is not None:
             return Bar(
                 "cool-down",
                 f"it was moved {duration((now - (begun or now)) * 1000)} ago, and rests for "
-                f"{duration(one.rules.cool_down_s * 1000)}",
-                f"wait for {duration(left * 1000)}, or lower budget.cool_down of its policy",
+                f"{duration(rest.value * 1000)}",
+                f"wait for {duration(left * 1000)}, or lower budget.cool_down of {rest.policy}",
             )
         verdict = self._verdict(one, one.host.site)
         closed = next((each for each in verdict.refusals if each.rule == WINDOWS), None)
@@ -355,6 +369,7 @@ class _Development:
         workload = one.workload
         priced = self._traffic(one, site)
         told = Told(priced.quote.amount, priced.quote.currency, priced.quote.source)
+        move = self._move(one, site)
         facts = Facts(
             workload=workload.name,
             project=workload.project,
@@ -364,8 +379,16 @@ class _Development:
             unsized=one.unsized,
             cost=told,
             price=NOT_ASKED,
+            named=workload.policies,
+            downtime=_expected(self.outlooks[workload.name, site].downtime_s),
+            once=self._once(move),
+            scheduled=True,
         )
         return evaluate([replace(each.policy, hourly=None) for each in one.kept], facts, self.now)
+
+    def _once(self, move: Move) -> Expected:
+        cost = Decimal(str(move.cost)).quantize(FINE)
+        return Expected(cost, cost, cost, self.ground.currency)
 
     def _traffic(self, one: _Subject, site: str) -> Priced:
         key = (one.workload.name, site)
@@ -386,55 +409,38 @@ class _Development:
                 f"what its traffic from {one.host.site} to {site} costs is unknown: {priced.why}",
                 f"add {one.host.site} with a tariff, or set one in its settings",
             )
-        return None
-
-    def _move(self, one: _Subject, site: str) -> Move | Bar:
-        name = one.workload.name
-        outlook = self.estimator.outlook(one.workload, one.host.site, site, one.sized, self.now)
-        self.outlooks[name, site] = outlook
-        pause = outlook.downtime_s
-        worst = pause.likely if pause.high is None else pause.high
-        limit = one.rules.max_downtime_s
-        if limit is not None and worst > limit:
-            return Bar(
-                "max-downtime",
-                f"its pause may take {duration(worst * 1000)}, more than {duration(limit * 1000)}",
-                "raise limits.max_downtime of its policy",
-            )
-        minute = self._minute(one)
-        if one.rules.minute and minute is None:
+        if self._minute(one) is None:
             return Bar(
                 "currency",
-                f"what its pause is worth is told in {one.rules.minute[0].currency}, and no rate "
-                f"to {self.ground.currency} is set",
+                "what its pause is worth is told in a currency from which no rate leads to "
+                f"{self.ground.currency}",
                 "set PORTER_RATES to a file with exchange rates",
             )
-        downtime = float(minute or 0) * pause.likely / 60
+        return None
+
+    def _move(self, one: _Subject, site: str) -> Move:
+        name = one.workload.name
+        key = (name, site)
+        if key not in self.outlooks:
+            self.outlooks[key] = self.estimator.outlook(
+                one.workload, one.host.site, site, one.sized, self.now
+            )
+        outlook = self.outlooks[key]
+        minute = self._minute(one)
+        downtime = float(minute or 0) * outlook.downtime_s.likely / 60
         egress = float(self._traffic(one, site).amount or 0)
-        move = Move(
+        return Move(
             egress=egress,
             seconds=outlook.total_s.likely,
-            downtime_s=pause.likely,
+            downtime_s=outlook.downtime_s.likely,
             downtime_cost=downtime,
             failure_cost=outlook.fails * (egress + downtime),
         )
-        return self._too_dear(one, move) or move
-
-    def _too_dear(self, one: _Subject, move: Move) -> Bar | None:
-        for money in one.rules.max_cost:
-            most = self._amount(money)
-            if most is None or move.cost > float(most):
-                shown = f"{move.cost:.2f} {self.ground.currency}"
-                return Bar(
-                    "max-cost",
-                    f"moving it may cost {shown}, more than {money}",
-                    "raise limits.max_cost of its policy",
-                )
-        return None
 
     def _minute(self, one: _Subject) -> Decimal | None:
-        """What a minute of pause is worth, by the dearest word on it."""
-        found = [self._amount(money) for money in one.rules.minute]
+        """What a minute of pause is worth, by the dearest word on it; None: in a currency to which
+        no rate leads."""
+        found = [self._amount(rule.value) for rule in one.rules.downtime_per_minute]
         if any(amount is None for amount in found):
             return None
         return max((amount for amount in found if amount is not None), default=Decimal(0))

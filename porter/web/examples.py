@@ -30,6 +30,7 @@ EXAMPLES: dict[str, Any] = {
     "PlanRequest": {"workload": "shop", "to": "aws:eu-west-1", "lifetime": 86400},
     "Approval": {"hash": "0" * 64, "reason": "agreed with the team"},
     "Decline": {"reason": "not before the sale"},
+    "RulesRequest": {"workload": "shop"},
     "VerdictRequest": {"workload": "shop", "to": "aws:eu-west-1"},
     "Problem": {
         "type": "/problems/conflict",

@@ -58,19 +58,12 @@ class PolicyOut(BaseModel):
     @classmethod
     def of(cls, record: PolicyRecord) -> PolicyOut:
         policy = record.policy
-        has = {
-            "approval": policy.approval,
-            "windows": policy.windows,
-            "residency": policy.allow or policy.forbid,
-            "egress": policy.egress,
-            "price": policy.hourly,
-        }
         return cls(
             name=record.name,
             project=policy.project,
             version=record.version,
             document=record.document,
-            demands=[word for word, there in has.items() if there],
+            demands=documents.demands(policy),
             updated_at=moment(record.updated),
             updated_by=record.updated_by,
         )

@@ -248,6 +248,8 @@ class WorkloadOut(BaseModel):
     generation: int
     endpoints: list[str]
     """Declared by the API, beside those of its label."""
+    policies: list[str]
+    """Named by its label, beside those whose patterns match."""
     migration: str | None
     """The migration that moves it right now."""
 
@@ -268,6 +270,7 @@ class WorkloadOut(BaseModel):
             memory_bytes=workload.memory_bytes,
             generation=workload.generation,
             endpoints=list(workload.endpoints),
+            policies=list(workload.policies),
             migration=placed.migration,
         )
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from porter.domain.errors import Invalid
 from porter.domain.identity import EVERYWHERE
 from porter.domain.policy import Outcome, Policy
-from porter.domain.units import bytes_
+from porter.domain.rules import Budget, Placement, Saving
+from porter.domain.units import bytes_, span
 from porter.protocol.policies import parse
 
 _UNKNOWN = {
@@ -28,6 +29,7 @@ def in_words(document: str) -> list[str]:
 def _sentences(policy: Policy) -> Iterator[str]:
     where = "all projects" if policy.project == EVERYWHERE else f"the project {policy.project}"
     which = "all workloads" if "*" in policy.workloads else ", ".join(policy.workloads)
+    which = which or "workloads whose label names it"
     yield f"It holds for {which} in {where}."
     if policy.approval:
         to = "anywhere" if "*" in policy.approval else "to " + ", ".join(policy.approval)
@@ -51,3 +53,45 @@ def _sentences(policy: Policy) -> Iterator[str]:
             f"The target may cost at most {policy.hourly.limit} an hour; "
             f"where that is not known, {unknown}."
         )
+    yield from _schedule(policy)
+
+
+def _schedule(policy: Policy) -> Iterator[str]:
+    """What is about moves that a schedule begins."""
+    if policy.placement is not None:
+        yield from _placement(policy.placement)
+    if policy.limits is not None:
+        if policy.limits.max_downtime_s is not None:
+            yield f"One move may pause it for {span(policy.limits.max_downtime_s)}, by forecast."
+        if policy.limits.max_cost is not None:
+            yield f"One move may cost {policy.limits.max_cost} once, by forecast."
+    if policy.saving is not None:
+        yield from _saving(policy.saving)
+    if policy.budget is not None:
+        yield from _budget(policy.budget)
+
+
+def _placement(part: Placement) -> Iterator[str]:
+    if part.spot is not None:
+        yield f"A schedule may {'' if part.spot else 'not '}put it on spot machines."
+    if part.near:
+        yield f"A schedule keeps it at the site of {', '.join(part.near)}."
+    if part.apart:
+        yield f"A schedule keeps it off the hosts of others of {', '.join(part.apart)}."
+
+
+def _saving(part: Saving) -> Iterator[str]:
+    if part.min is not None:
+        yield f"A schedule moves it only to save {part.min} or more."
+    if part.payback_s is not None:
+        yield f"What a scheduled move costs must be earned back within {span(part.payback_s)}."
+    if part.downtime is not None:
+        yield f"A minute of pause is worth {part.downtime}."
+
+
+def _budget(part: Budget) -> Iterator[str]:
+    if part.cool_down_s is not None:
+        yield f"A schedule lets it rest for {span(part.cool_down_s)} between two moves."
+    for count, time in ((part.per_hour, "an hour"), (part.per_day, "a day")):
+        if count is not None:
+            yield f"A schedule begins at most {count} moves of these workloads in {time}."

@@ -32,6 +32,20 @@ VERDICT = {
     ],
     "opens_at": None,
 }
+RULES = {
+    "workloads": [
+        {
+            "workload": "shop",
+            "project": "default",
+            "policies": ["two"],
+            "missing": ["gone"],
+            "rules": [
+                {"rule": "placement.spot", "value": "false", "policy": ""},
+                {"rule": "limits.max_downtime", "value": "2s", "policy": "two"},
+            ],
+        }
+    ]
+}
 NOBODY = {"amount": None, "currency": "", "source": "nobody knows", "as_of": ""}
 PLAN = {
     "id": "p1",
@@ -108,10 +122,13 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> tuple[int, str
 def test_policies(stub: Stub, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "night.yaml"
     file.write_text(POLICY)
+    stub.routes["POST", "/v1/rules"] = RULES
     code, out, _ = run(capsys, "policy", "test", file)
     assert code == 0
     assert "night can be read; its" in out
-    assert stub.seen == [], "a file is read without any control plane"
+    assert stub.seen[-1][1] == {"document": POLICY}
+    for word in ("shop", "limits.max_downtime", "2s", "two", "no policy here: gone; nothing is"):
+        assert word in out
     stub.routes["PUT", "/v1/policies/night"] = {"version": 2}
     assert "version 2" in run(capsys, "policy", "apply", file)[1]
     assert stub.seen[-1][1] == {"document": POLICY}
@@ -125,6 +142,24 @@ def test_policies(stub: Stub, capsys: pytest.CaptureFixture[str], tmp_path: Path
     code, _, err = run(capsys, "policy", "apply", file)
     assert code == 2
     assert "cannot read the policy" in err
+
+
+def test_a_policy_is_read_without_any_control_plane(
+    stub: Stub, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Stub, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("nobody there", request=request)
+
+    monkeypatch.setattr(Stub, "__call__", away)
+    file = tmp_path / "night.yaml"
+    file.write_text(POLICY)
+    code, out, _ = run(capsys, "policy", "test", file)
+    assert code == 0
+    assert "night can be read; its" in out
+    assert "is not known: cannot reach the control plane" in out
+    code, out, _ = run(capsys, "policy", "schema")
+    assert code == 0
+    assert json.loads(out)["properties"]["placement"]
 
 
 def test_migrate_says_what_to_do_when_approval_is_needed(

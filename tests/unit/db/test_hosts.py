@@ -11,12 +11,14 @@ from porter.db import tables as t
 from porter.db.base import HostRecord
 from porter.db.database import Database
 from porter.db.found import Found
+from porter.db.policies import Policies
 from porter.db.registry import Identity, Registry, TokenExpired, TokenUnknown, TokenUsed
 from porter.domain.errors import Conflict, Denied, NotFound
 from porter.protocol.messages import FoundWorkload, Heartbeat
 from tests.saga.simulation import facts
 
 NOW = 1000.0
+NIGHT = "version: 1\nname: night\nproject: default\nworkloads: []\nbudget: {per_day: 1}\n"
 
 
 @pytest.fixture
@@ -39,6 +41,35 @@ def container(name: str, state: str = "running", address: str = "10.77.1.2") -> 
 
 def beat(host: HostRecord, *workloads: FoundWorkload) -> Heartbeat:
     return Heartbeat(facts(host.name), workloads)
+
+
+def test_a_label_names_policies_that_may_not_exist(
+    database: Database, registry: Registry, found: Found
+) -> None:
+    """Told when it is first seen, when it changes, and when the policy goes; not every beat."""
+    policies, host = Policies(database), join(registry, "a")
+
+    def warnings() -> list[str]:
+        query = sa.select(t.events.c.message).where(t.events.c.kind == "warning")
+        with database.read() as c:
+            return list(c.execute(query.order_by(t.events.c.id)).scalars())
+
+    policies.put("night", "default", NIGHT, "x", NOW)
+    shop = replace(container("shop"), policies=("night", "typo"))
+    for _ in range(3):
+        found.heartbeat(host, beat(host, shop), NOW)
+    (told,) = warnings()
+    assert "no policy of the project default or of all: typo;" in told
+    assert found.workload("shop").policies == ("night", "typo")
+    found.heartbeat(host, beat(host, replace(shop, policies=("night",))), NOW)
+    assert len(warnings()) == 1
+    policies.put("night", "other", NIGHT.replace("default", "other"), "x", NOW)
+    assert "of all: night;" in warnings()[1]
+    policies.remove("night", "x", NOW)
+    assert len(warnings()) == 3
+    found.heartbeat(host, beat(host, replace(shop, policies=())), NOW)
+    assert found.workload("shop").policies == ()
+    assert len(warnings()) == 3
 
 
 def test_a_token_is_good_once(registry: Registry) -> None:

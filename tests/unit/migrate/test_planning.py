@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from porter.db import tables
 from porter.db.database import Database
 from porter.db.plans import PlanRecord, Plans, PlanState
 from porter.db.policies import Policies
@@ -41,7 +44,7 @@ class Office:
     """A planner over a simulated fleet: `shop` is on onprem, cloud is free."""
 
     def __init__(self, database: Database) -> None:
-        self.world = World(database)
+        self.database, self.world = database, World(database)
         onprem = self.world.host("onprem", "onprem")
         self.world.host("cloud", "cloudy")
         self.world.start("shop", onprem)
@@ -59,6 +62,12 @@ class Office:
     def keep(self, document: str, name: str = "p", project: str = "default") -> None:
         text = document.format(name=name)
         self.policies.put(name, project, text, "root", self.world.now)
+
+    def label(self, workload: str, *policies: str) -> None:
+        w = tables.workloads
+        with self.database.write() as c:
+            named = sa.update(w).where(w.c.name == workload)
+            c.execute(named.values(policies=list(policies) or None))
 
     def start(self, by: Principal = ANN, asked: Asked = MOVE) -> str:
         prospect = self.planner.look(asked, self.world.now)
@@ -121,6 +130,25 @@ def test_a_policy_for_all_projects_holds_too(office: Office) -> None:
     office.keep("version: 1\nname: {name}\nproject: '*'\nresidency: {{allow: [x]}}\n", project="")
     with pytest.raises(PolicyRefused):
         office.start()
+
+
+def test_a_policy_holds_for_whom_its_label_names(office: Office) -> None:
+    office.keep(HEAD + "workloads: []\nresidency: {{allow: [onprem]}}\n")
+    office.policies.remove("p", "root", office.world.now)
+    office.label("shop", "p")
+    refused = replace(MOVE, scheduled=True)
+    with pytest.raises(PolicyRefused, match="names the policy p, which does not exist"):
+        office.start(asked=refused)
+    office.keep(HEAD + "workloads: []\nresidency: {{allow: [onprem]}}\n")
+    with pytest.raises(PolicyRefused, match="cloudy is not among"):
+        office.start()
+    office.label("shop")
+    made = office.make()
+    office.label("shop", "p")
+    with pytest.raises(Lapsed, match="policies have changed"):
+        office.execute(made)
+    office.label("shop", "gone")
+    office.run(office.start())  # a person's move: told as an event, and let pass
 
 
 def test_windows_refuse_now_but_not_a_plan(office: Office) -> None:

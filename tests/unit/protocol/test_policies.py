@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from decimal import Decimal
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from porter.domain.errors import Invalid
 from porter.domain.policy import Egress, Hourly, Money, Outcome, Policy
+from porter.domain.rules import Budget, Limits, Placement, Saving
 from porter.domain.windows import Window
-from porter.protocol.policies import LIMIT, parse, schema
+from porter.protocol.policies import LIMIT, PARTS, demands, parse, schema
 
 WHOLE = """
 version: 1
@@ -36,6 +38,21 @@ egress:
   if_unknown: refuse
 price:
   max_hourly: {amount: "0.5", currency: USD}
+placement:
+  spot: false
+  near: ["db-*"]
+  apart: ["shop-*"]
+limits:
+  max_downtime: 1.5s
+  max_cost: {amount: 5, currency: EUR}
+saving:
+  min: {amount: 10, currency: EUR}
+  payback: 3d
+  downtime: {amount: 1, currency: EUR}
+budget:
+  cool_down: 6h
+  per_hour: 2
+  per_day: 6
 """
 
 
@@ -50,7 +67,18 @@ def test_a_whole_document() -> None:
         ("aws:eu-south-1",),
         Egress(20 * 10**9, Money(Decimal("1.5"), "EUR"), Outcome.REFUSED),
         Hourly(Money(Decimal("0.5"), "USD"), Outcome.APPROVAL),
+        Placement(False, ("db-*",), ("shop-*",)),
+        Limits(1.5, Money(Decimal(5), "EUR")),
+        Saving(Money(Decimal(10), "EUR"), 3 * 86400.0, Money(Decimal(1), "EUR")),
+        Budget(21600.0, 2, 6),
     )
+    assert demands(parse(WHOLE)) == list(PARTS)
+
+
+def test_only_by_label() -> None:
+    only = parse(HEAD + "workloads: []\nbudget: {per_day: 0}\n")
+    assert (only.workloads, only.budget) == ((), Budget(None, None, 0))
+    assert demands(only) == ["budget"]
 
 
 HEAD = "version: 1\nname: x\nproject: p\n"
@@ -80,6 +108,16 @@ HEAD = "version: 1\nname: x\nproject: p\n"
         (HEAD + "windows: []\n", "windows"),
         (HEAD + "windows: [{cron: 0 2 * *, zone: UTC, length: 1h}]\n", "five fields"),
         (HEAD + "windows: [{cron: 0 2 * * *, zone: UTC, length: 1 week}]\n", "90m"),
+        (HEAD + "placement: {}\n", "placement: set one of spot, near, apart"),
+        (HEAD + "placement: {spot: maybe}\n", "placement.spot"),
+        (HEAD + "placement: {near: []}\n", "placement.near"),
+        (HEAD + "limits: {max_downtime: 2}\n", "500ms, 2s"),
+        (HEAD + "limits: {max_downtime: -2s}\n", "500ms, 2s"),
+        (HEAD + "limits: {max_cost: 5}\n", "limits.max_cost"),
+        (HEAD + "saving: {payback: 9999999d}\n", "saving.payback"),
+        (HEAD + "budget: {per_hour: 1.5}\n", "budget.per_hour"),
+        (HEAD + "budget: {per_day: -1}\n", "budget.per_day"),
+        (HEAD + "budget: {cooldown: 6h}\n", "budget.cooldown"),
         (HEAD.replace("1", "2") + "approval: {}\n", "version"),
         (HEAD.replace("project: p", "project: P!") + "approval: {}\n", "project"),
         (HEAD.replace("project: p\n", "") + "approval: {}\n", "project"),
@@ -115,3 +153,11 @@ def test_the_schema_names_every_part() -> None:
     assert set(told["required"]) == {"version", "name", "project"}
     assert told["additionalProperties"] is False
     assert told["properties"]["version"]["const"] == 1
+
+
+def test_what_is_read_also_keeps_to_the_schema() -> None:
+    """Editors check documents with it while they are written."""
+    check = jsonschema.Draft202012Validator(schema())
+    check.validate(yaml.safe_load(WHOLE))
+    for wrong in ("limits: {max_downtime: 2}", "windows: [{cron: x, zone: y, length: 1}]"):
+        assert not check.is_valid(yaml.safe_load(HEAD + wrong))

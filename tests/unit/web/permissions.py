@@ -83,6 +83,7 @@ RULES = {
     "PUT /v1/policies/{name}": Rule(Where.NAMED, ADMIN, {"document": "$document"}, POLICY),
     "DELETE /v1/policies/{name}": Rule(Where.PROJECT, ADMIN, names=POLICY),
     "GET /v1/schemas/policy": Rule(Where.FLEET),
+    "POST /v1/rules": Rule(Where.PROJECT, READ, {"workload": "$workload"}),
     "POST /v1/verdicts": Rule(Where.PROJECT, READ, MOVE),
     "GET /v1/keys": Rule(Where.FLEET),
     "GET /v1/checkpoints": Rule(Where.ANY),

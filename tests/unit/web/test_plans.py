@@ -99,6 +99,30 @@ def _receipt(
     assert verify(answer.text, keys)["plan_hash"] == made["hash"]
 
 
+def test_rules_for_schedules(serving: Serving, cloud: Cloud) -> None:
+    """What the kept policies demand, and what one would that is only tried."""
+    _, stranger = token(serving, "eve", Role.ADMIN, "other")
+    limits = "version: 1\nname: two\nproject: default\nlimits: {max_downtime: 2s}\n"
+    tried = limits.replace("2s", "1s")
+    with serving.client() as root, serving.client(stranger) as eve_api:
+        assert put(root, limits).json()["demands"] == ["limits"]
+        (shop,) = root.post("/v1/rules", json={}).json()["workloads"]
+        assert (shop["workload"], shop["policies"], shop["missing"]) == ("shop", ["two"], [])
+        assert shop["rules"] == [
+            {"rule": "placement.spot", "value": "false", "policy": ""},
+            {"rule": "limits.max_downtime", "value": "2s", "policy": "two"},
+        ]
+        asked = {"workload": "shop", "document": tried}
+        (shop,) = root.post("/v1/rules", json=asked).json()["workloads"]
+        assert shop["rules"][1]["value"] == "1s"
+        other = tried.replace("two", "one").replace("1s", "3s")
+        (shop,) = root.post("/v1/rules", json={"document": other}).json()["workloads"]
+        assert (shop["policies"], shop["rules"][1]["policy"]) == (["one", "two"], "two")
+        assert eve_api.post("/v1/rules", json={}).json() == {"workloads": []}
+        refused(eve_api.post("/v1/rules", json={"workload": "shop"}), 404, "shop")
+        refused(root.post("/v1/rules", json={"document": "version: 2"}), 422, "policy")
+
+
 def test_policies_are_kept_by_administrators_of_their_project(serving: Serving) -> None:
     _, admin = token(serving, "ada", Role.ADMIN)
     _, operator = token(serving, "ann", Role.OPERATOR)
