@@ -18,6 +18,7 @@ from porter.db.checkpoints import Checkpoints
 from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
 from porter.db.desk import Desk
+from porter.db.fleet import Fleets
 from porter.db.found import Found
 from porter.db.identity import Identity
 from porter.db.journal import Journal
@@ -25,6 +26,8 @@ from porter.db.ledger import Ledger
 from porter.db.moves import Moves
 from porter.db.plans import Plans
 from porter.db.policies import Policies
+from porter.db.proposals import Proposals
+from porter.db.rebalances import Rebalances
 from porter.db.registry import Registry
 from porter.db.sites import Sites
 from porter.db.stores import Stores
@@ -41,6 +44,14 @@ from porter.migrate.reaper import Reaper
 from porter.pki import Authority, open_authority, write_private
 from porter.providers.registry import open_site
 from porter.queues import broker
+from porter.schedule import rates
+from porter.schedule.account import Accountant
+from porter.schedule.authority import Authority as PortAuthority
+from porter.schedule.carry_out import Carrier
+from porter.schedule.optimise import optimise
+from porter.schedule.outlook import Assumed
+from porter.schedule.proposals import Proposer
+from porter.schedule.snapshot import Photographer
 from porter.settings import Settings
 from porter.signing import Signer, open_signer
 from porter.store.registry import open_blobs
@@ -51,6 +62,7 @@ log = logging.getLogger(__name__)
 ADVANCE = "porter.advance"
 REAP = "porter.reap"
 CHECKPOINT = "porter.checkpoint"
+CARRY = "porter.carry"
 SWEEP = "porter.sweep"
 SWEEP_EVERY = 2.0
 REQUEST = "porter_request"
@@ -126,6 +138,10 @@ class CeleryQueue:
         """Ask a worker to go on with a checkpoint."""
         self._send(CHECKPOINT, checkpoint)
 
+    def carry(self, proposal: str) -> None:
+        """Ask a worker to go on carrying a proposal out."""
+        self._send(CARRY, proposal)
+
     def _send(self, task: str, about: str) -> None:
         if rehearsing.get() is not None:
             return
@@ -164,6 +180,11 @@ class ControlPlane:
     policies: Policies
     plans: Plans
     planner: Planner
+    rebalances: Rebalances
+    proposals: Proposals
+    port: PortAuthority
+    carrier: Carrier
+    accountant: Accountant
     celery: Celery
 
     @cached_property
@@ -201,6 +222,12 @@ def control_plane(settings: Settings) -> ControlPlane:
     )
     moves, plans, policies = Moves(database), Plans(database), Policies(database)
     forecaster = Forecaster(plans, ledger, places)
+    planner = Planner(moves, plans, policies, registry, places, forecaster)
+    rebalances, proposals = Rebalances(database), Proposals(database)
+    photographer = Photographer(
+        Fleets(database), policies, places, forecaster, Assumed(), rates.load(settings.rates)
+    )
+    proposer = Proposer(photographer, optimise, planner, proposals, places)
     return ControlPlane(
         settings=settings,
         database=database,
@@ -225,7 +252,21 @@ def control_plane(settings: Settings) -> ControlPlane:
         identity=Identity(database),
         policies=policies,
         plans=plans,
-        planner=Planner(moves, plans, policies, registry, places, forecaster),
+        planner=planner,
+        rebalances=rebalances,
+        proposals=proposals,
+        port=PortAuthority(proposer, rebalances, proposals, time.time),
+        carrier=Carrier(
+            proposals,
+            planner,
+            moves,
+            policies,
+            ledger,
+            time.time,
+            queue.enqueue,
+            settings.idle,
+        ),
+        accountant=Accountant(proposals, ledger, moves),
         celery=app,
     )
 

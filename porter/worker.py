@@ -10,7 +10,16 @@ from celery import Celery, Task
 from porter.domain.errors import NotFound, Transient
 from porter.logs import about
 from porter.settings import Settings, load
-from porter.wiring import ADVANCE, CHECKPOINT, REAP, REQUEST, SWEEP, ControlPlane, control_plane
+from porter.wiring import (
+    ADVANCE,
+    CARRY,
+    CHECKPOINT,
+    REAP,
+    REQUEST,
+    SWEEP,
+    ControlPlane,
+    control_plane,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +39,7 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         try:
             with about(request=self.request.get(REQUEST), migration=migration_id):
                 control.engine.advance(migration_id)
+                control.carrier.ended(migration_id)
         except Transient as error:
             log.warning("cannot advance %s now, the sweep tries again: %s", migration_id, error)
 
@@ -50,6 +60,15 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         except Transient as error:
             log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
 
+    @app.task(name=CARRY, ignore_result=True, bind=True)
+    def carry(self: Task, identity: str) -> None:
+        """Take one proposal as far as it goes now. May be lost, doubled or late."""
+        try:
+            with about(request=self.request.get(REQUEST)):
+                control.carrier.advance(identity)
+        except Transient as error:
+            log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
+
     @app.task(name=SWEEP, ignore_result=True)
     def sweep() -> None:
         """Send again what may have been lost."""
@@ -58,6 +77,8 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
             control.reaper.sweep()
             control.keeper.sweep()
             control.planner.sweep(time.time())
+            control.carrier.sweep()
+            control.port.sweep()
         except Transient as error:
             log.warning("cannot sweep now: %s", error)
 

@@ -40,6 +40,14 @@ COMMANDS = {
         "porter.cli.plans:plan",
         "Moves planned beforehand: create, ls, show, approve, decline, execute.",
     ),
+    "rebalance": (
+        "porter.cli.proposals:rebalance",
+        "Runs of the optimiser over the fleet: run, ls, show.",
+    ),
+    "proposal": (
+        "porter.cli.proposals:proposal",
+        "Moves that pay together: ls, show, explain, approve, decline, execute, stop.",
+    ),
     "policy": (
         "porter.cli.policies:policy",
         "What moves must keep to: ls, show, apply, rm, test, schema.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -147,6 +148,10 @@ class Ledger:
 
     def of_migration(self, migration: str) -> list[InstanceRecord]:
         return self._where(t.instances.c.migration == migration)
+
+    def of_names(self, names: Sequence[str]) -> list[InstanceRecord]:
+        """Of hosts by these names, also those that are gone."""
+        return self._where(t.instances.c.host_name.in_(names))
 
     def of_site(self, site: str) -> list[InstanceRecord]:
         return self._where(t.instances.c.site == site)

@@ -34,9 +34,7 @@ LOOK_FOR_OTHERS = 2
 
 
 class Optimise(Protocol):
-    def __call__(
-        self, problem: Problem, seconds: float = 5.0, start: Answer | None = None
-    ) -> Answer: ...
+    def __call__(self, problem: Problem, seconds: float = 5.0) -> Answer: ...
 
 
 class Proposer:

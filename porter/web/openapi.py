@@ -33,6 +33,8 @@ TAGS = {
     "tokens": "API tokens.",
     "plans": "Frozen moves that can be approved.",
     "policies": "Rules for moving.",
+    "rebalances": "Runs of the optimiser over the fleet.",
+    "proposals": "Moves that pay together: approved, carried out, accounted for.",
     "receipts": "Signed receipts and the keys that prove them.",
     "audit": "Who did what.",
     "events": "What happens, as it happens.",

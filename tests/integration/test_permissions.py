@@ -6,22 +6,25 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
 
 from porter.db.base import NewMigration
+from porter.db.rebalances import Outcome, Trigger
 from porter.db.registry import Identity as Certificate
 from porter.domain.identity import EVERYWHERE, Grant, Permission, Principal, Role
 from porter.domain.migration import StepKind
 from porter.migrate.planning import Asked
 from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.schedule.authority import new_run
 from porter.web.api import workloads
 from porter.wiring import ControlPlane
 from tests.saga.simulation import facts
 from tests.unit.web.conftest import Serving, served
+from tests.unit.web.offered import example
 from tests.unit.web.permissions import RULES, Rule, Where
 
 READ, OPERATE, APPROVE, ADMIN = Permission
@@ -38,6 +41,8 @@ NOTHING = {
     "token": "t-zzz",
     "plan": "p-zzz",
     "policy": "zzz-rule",
+    "run": "r-zzz",
+    "proposal": "o-zzz",
     "project": "zzz",
 }
 PROJECTS = ("shop", "bank")
@@ -112,6 +117,10 @@ class Fleet:
         _, token = control.identity.add_token(
             f"{project}-ci", self.somebody, project, [READ], now + 3600, now
         )
+        offered = example(f"r-{project}", workload.name, project, now)
+        run = new_run(Trigger.MANUAL, None, None, project, {}, "x", now)
+        found = Outcome({}, {}, {}, [], [offered])
+        control.rebalances.add(replace(run, id=f"r-{project}"), found, now)
         return {
             "workload": workload.name,
             "migration": move,
@@ -120,6 +129,8 @@ class Fleet:
             "project": project,
             "plan": plan.id,
             "policy": f"{project}-rule",
+            "run": f"r-{project}",
+            "proposal": offered.id,
         }
 
     def _callers(self, control: ControlPlane, now: float) -> Iterator[Caller]:

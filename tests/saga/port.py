@@ -51,9 +51,7 @@ class Oracle:
         self.say: Say = lambda problem: ()
         self.asked: list[Problem] = []
 
-    def __call__(
-        self, problem: Problem, seconds: float = 5.0, start: Answer | None = None
-    ) -> Answer:
+    def __call__(self, problem: Problem, seconds: float = 5.0) -> Answer:
         self.asked.append(problem)
         said = tuple(self.say(problem))
         moved = {step.job for one in said for step in one.steps}

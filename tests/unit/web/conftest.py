@@ -53,6 +53,9 @@ class Recorder:
     def reap(self, key: str) -> None:
         self.enqueued.append(key)
 
+    def carry(self, proposal: str) -> None:
+        self.enqueued.append(proposal)
+
 
 @dataclass
 class Serving:
