@@ -19,6 +19,7 @@ from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
 from porter.db.desk import Desk
 from porter.db.fleet import Fleets
+from porter.db.forecasts import Forecasts
 from porter.db.found import Found
 from porter.db.identity import Identity
 from porter.db.journal import Journal
@@ -49,7 +50,7 @@ from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority as PortAuthority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.optimise import optimise
-from porter.schedule.outlook import Assumed
+from porter.schedule.outlook import Learned
 from porter.schedule.proposals import Proposer
 from porter.schedule.snapshot import Photographer
 from porter.settings import Settings
@@ -185,6 +186,7 @@ class ControlPlane:
     port: PortAuthority
     carrier: Carrier
     accountant: Accountant
+    forecasts: Forecasts
     celery: Celery
 
     @cached_property
@@ -221,11 +223,13 @@ def control_plane(settings: Settings) -> ControlPlane:
         join_limit=settings.join_limit,
     )
     moves, plans, policies = Moves(database), Plans(database), Policies(database)
-    forecaster = Forecaster(plans, ledger, places)
+    forecasts = Forecasts(database)
+    forecaster = Forecaster(plans, ledger, places, forecasts)
     planner = Planner(moves, plans, policies, registry, places, forecaster)
     rebalances, proposals = Rebalances(database), Proposals(database)
     photographer = Photographer(
-        Fleets(database), policies, places, forecaster, Assumed(), rates.load(settings.rates)
+        *(Fleets(database), policies, places, forecaster),
+        *(Learned(forecaster), rates.load(settings.rates)),
     )
     proposer = Proposer(photographer, optimise, planner, proposals, places)
     return ControlPlane(
@@ -267,6 +271,7 @@ def control_plane(settings: Settings) -> ControlPlane:
             settings.idle,
         ),
         accountant=Accountant(proposals, ledger, moves),
+        forecasts=forecasts,
         celery=app,
     )
 

@@ -52,6 +52,7 @@ COMMANDS = {
         "porter.cli.policies:policy",
         "What moves must keep to: ls, show, apply, rm, test, schema.",
     ),
+    "forecast": ("porter.cli.forecasts:forecast", "How good the forecasts of moves were."),
     "receipt": ("porter.cli.receipts:receipt", "Signed receipts: get, keys, verify."),
     "checkpoint": (
         "porter.cli.checkpoints:checkpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from porter.cli import show
@@ -73,7 +73,10 @@ def _preflight(app: App, name: str, target: str, mode: str) -> int:
         return BAD_INPUT
     headline = Text(f"✓ nothing stands in the way of moving {name} to {target}", "green")
     offers = answer.get("offers") or []
-    app.show(answer, Group(headline, show.offers(offers)) if offers else headline)
+    parts: list[RenderableType] = [headline, *([show.offers(offers)] if offers else ())]
+    if told := show.forecast(answer.get("forecast")):
+        parts += [Text("It is expected to come to:", style="dim"), show.pairs(told)]
+    app.show(answer, Group(*parts))
     return OK
 
 
@@ -128,6 +131,7 @@ def _unfinished(found: dict[str, Any]) -> Group:
         ("state", show.state(str(found.get("state")))),
         ("reason", found.get("reason")),
     ]
+    rows += [(f"expected {name}", told) for name, told in show.forecast(found.get("forecast"))]
     steps = found.get("steps") or []
     done = [[s.get("kind"), s.get("state"), s.get("attempt"), s.get("error")] for s in steps]
     return Group(

@@ -139,6 +139,7 @@ def picture(found: dict[str, Any]) -> RenderableType:
         ("to send", f"at most {size}"),
         ("traffic", _amount(known["egress"], "once")),
         ("target", _amount(known["price"], "an hour")),
+        *((f"expected {name}", told) for name, told in show.forecast(known.get("expected"))),
         ("made by", f"{found['created_by_name']}, {clock(found['created_at'])}"),
         ("decided by", found["decided_by_name"]),
         ("reason", found["reason"]),

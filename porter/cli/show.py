@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import exp
 from typing import Any
 
 from rich import box
@@ -183,6 +184,7 @@ def receipt(document: dict[str, Any]) -> RenderableType:
         ("connections", f"{kept.get('kept', 0)} kept, {kept.get('closed', 0)} closed"),
         ("verified", _digest(document.get("verified"))),
         ("cost", _cost(document.get("cost") or {})),
+        *([("forecast", told)] if (told := _foretold(document)) else []),
         ("endpoints", "\n".join(document.get("endpoints") or ())),
         ("started", clock(document.get("started_at"))),
     ]
@@ -195,6 +197,65 @@ def receipt(document: dict[str, Any]) -> RenderableType:
     title = f"{document.get('workload')}: {document.get('from')} → {document.get('to')}"
     style = STATE_STYLES.get(name, "")
     return Panel(Group(*body), title=title, border_style=style, expand=False, padding=(1, 2))
+
+
+def ranged(told: dict[str, Any], unit: Callable[[float], str]) -> str:
+    """`610 ms (420 ms to 1.10 s)`."""
+    return f"{unit(told['likely'])} ({unit(told['low'])} to {unit(told['high'])})"
+
+
+def forecast(told: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    """Rows for what a move is expected to come to; none where nothing is."""
+    if not told:
+        return []
+    cost = told["cost"]
+    price = f"unknown: {cost['source']}"
+    if cost["likely"] is not None:
+        plain = (f"{cost['likely']} ({cost['low']} to {cost['high']})", cost["currency"])
+        price = " ".join(filter(None, plain)) if float(cost["high"]) else "0"
+        price += f", {cost['source']}"
+    guess = "" if told["known"] else "a guess: "
+    return [
+        ("downtime", Text(ranged(told["downtime_ms"], duration), style="bold")),
+        ("total", ranged(told["total_ms"], duration)),
+        ("on the wire", ranged(told["wire"], bytes_)),
+        ("traffic", price),
+        ("fails", f"in {told['failure']:.1%} of such moves"),
+        ("rests on", f"{guess}{told['basis']}"),
+    ]
+
+
+def _foretold(document: dict[str, Any]) -> str:
+    """What the receipt's forecast said, and how far off it was."""
+    said, off = document.get("forecast"), document.get("forecast_error") or {}
+    if not said:
+        return ""
+    parts = [f"downtime {ranged(said['downtime_ms'], duration)}"]
+    parts.append(f"total {ranged(said['total_ms'], duration)}")
+    if off:
+        parts.append(", ".join(f"{name} came to {ratio:g} × that" for name, ratio in off.items()))
+    return "; ".join(parts)
+
+
+def accuracy(found: dict[str, Any]) -> RenderableType:
+    """How good forecasts were."""
+
+    def row(name: str) -> list[Any]:
+        figure = found[name]
+        if not figure["count"]:
+            return [name, 0, "", "", ""]
+        half, most = exp(figure["median"]), exp(figure["p90"])
+        return [
+            name,
+            figure["count"],
+            f"{half:.2f} ×",
+            f"{most:.2f} ×",
+            f"{figure['inside']:.0%} (of {found['share']:.0%})",
+        ]
+
+    columns = ("FORECAST OF", "MOVES", "HALF WITHIN", "NINE OF TEN WITHIN", "INSIDE THE RANGE")
+    names = ("downtime", "total", "wire", "cost") if found["moves"] else ()
+    return table(columns, map(row, names), "No move with a forecast has succeeded yet.")
 
 
 def _moved(moved: dict[str, Any]) -> str:

@@ -114,6 +114,11 @@ class Receipt:
     """Of that plan; of what the request came to, if there was none."""
     undoes: str = ""
     """The migration that this one moved back, if it did."""
+    forecast: dict[str, Any] | None = None
+    """What was expected of it when it began: ranges, and what they rest on."""
+    forecast_error: dict[str, float] = field(default_factory=dict)
+    """What it came to over what was likely: downtime, total, wire, cost, as far as both are
+    known."""
 
     def as_dict(self) -> dict[str, object]:
         """The public shape: `source` and `target` are called `from` and `to`."""

@@ -8,15 +8,18 @@ from decimal import Decimal
 from typing import Any
 
 from porter.db.base import HostRecord, WorkloadRecord
+from porter.db.forecasts import Forecasts
 from porter.db.ledger import Ledger
 from porter.db.plans import Plans
 from porter.domain.errors import NotFound, PorterError
-from porter.domain.money import Quote
+from porter.domain.estimate import Features, Model, Past, Range
+from porter.domain.money import Quote, Tariff
 from porter.domain.policy import Place, Policy, Told
 from porter.domain.workload import WorkloadSpec
 from porter.migrate.costs import GB
 from porter.migrate.places import Places
 from porter.migrate.plan import Options
+from porter.migrate.predict import Cost, Prediction
 from porter.protocol import codec
 from porter.providers.base import Provider
 
@@ -56,10 +59,14 @@ def _told(told: Told) -> dict[str, str | None]:
 class Forecaster:
     """Asks the database, and for prices the sites."""
 
-    def __init__(self, plans: Plans, ledger: Ledger, places: Places) -> None:
+    def __init__(
+        self, plans: Plans, ledger: Ledger, places: Places, past: Forecasts | None = None
+    ) -> None:
+        """`past`: what forecasts learn from; None: nothing."""
         self._plans = plans
         self._ledger = ledger
         self._places = places
+        self._past = past
 
     def place(self, site: str) -> Place:
         """A site as policies see it."""
@@ -87,30 +94,89 @@ class Forecaster:
             price = self._price(target, site, options)
         return Forecast(sized, unsized, sizes, *cost, *price)
 
+    def predict(
+        self,
+        workload: WorkloadRecord,
+        source: HostRecord,
+        target: HostRecord | None,
+        site: str,
+        mode: str,
+        spec: WorkloadSpec | None = None,
+        image: int | None = None,
+        model: Model | None = None,
+    ) -> Prediction:
+        """What the move will come to, as ranges. `target` None: one that is to be made at `site`.
+        `spec`: what its host just told; `image`: bytes of it that the target lacks, if known;
+        `model`: made beforehand, where many moves are looked at."""
+        there = "" if target is None else target.id
+        model = model or self.model(workload.name, source.id, there)
+        spec = spec or self._look(workload)[0]
+        provision = target is None or target.facts is None
+        if image is None:
+            image = 0 if spec is None or _been(workload, there, model.history) else spec.image.size
+        features = Features(
+            workload=workload.name,
+            source=source.id,
+            target=there,
+            source_site=source.site,
+            target_site=site,
+            mode=mode,
+            memory=max(workload.memory_bytes, spec.memory_bytes if spec else 0),
+            files=None if spec is None else spec.file_bytes + spec.shm_bytes,
+            image=image,
+            provision=provision,
+        )
+        ranges = model.predict(features)
+        return Prediction(features, ranges, self._traffic(source.site, site, ranges.wire))
+
+    def model(self, workload: str = "", source: str = "", target: str = "") -> Model:
+        """What past moves teach: the newest of all, and older ones of a workload and between two
+        hosts (ids)."""
+        return Model([] if self._past is None else self._past.past(workload, source, target))
+
+    def _traffic(self, source: str, site: str, wire: Range) -> Cost:
+        if source == site:
+            nothing = Decimal(0)
+            return Cost(nothing, nothing, nothing, "", "both hosts are at one site")
+        tariff = self._tariff(source, site)
+        return Cost.unknown(tariff) if isinstance(tariff, str) else Cost.of(tariff, wire)
+
+    def _look(self, workload: WorkloadRecord) -> tuple[WorkloadSpec | None, str]:
+        """How its last move found it, and which that was."""
+        seen = self._plans.last_look(workload.name)
+        if seen is None or not seen[1]:
+            return None, ""
+        return codec.load(WorkloadSpec, seen[1]), seen[0]
+
     def _size(self, workload: WorkloadRecord) -> tuple[int, str, str]:
         """Memory as its host tells it; the rest as its last move found it."""
         memory = workload.memory_bytes
-        seen = self._plans.last_look(workload.name)
-        if seen is None or not seen[1]:
+        spec, seen = self._look(workload)
+        if spec is None:
             return memory, "its files and image", "its host"
-        spec = codec.load(WorkloadSpec, seen[1])
         memory = max(memory, spec.memory_bytes) + spec.shm_bytes
         whole = memory + spec.file_bytes + spec.image.size
-        return whole, "", f"migration {seen[0]} looked at it"
+        return whole, "", f"migration {seen} looked at it"
 
     def _cost(self, source: str, site: str, sized: int) -> tuple[Told, str]:
         if source == site:
             return Told(Decimal(0), "", "both hosts are at one site"), ""
-        try:
-            to, egress = self._places.get(site), self._places.open(source).egress
-            if egress is None:
-                return Told(None, "", f"{source} has no tariff"), ""
-            tariff = egress.tariff(to.kind, to.region)
-        except PorterError as error:
-            return Told(None, "", str(error)), ""
+        tariff = self._tariff(source, site)
+        if isinstance(tariff, str):
+            return Told(None, "", tariff), ""
         cost = tariff.cost(sized / GB)
         amount = None if cost is None else cost.quantize(_FINE)
         return Told(amount, tariff.currency, tariff.source), tariff.as_of
+
+    def _tariff(self, source: str, site: str) -> Tariff | str:
+        """Of traffic from one site to another, or why it is not known."""
+        try:
+            to, egress = self._places.get(site), self._places.open(source).egress
+            if egress is None:
+                return f"{source} has no tariff"
+            return egress.tariff(to.kind, to.region)
+        except PorterError as error:
+            return str(error)
 
     def _price(self, target: HostRecord | None, site: str, options: Options) -> tuple[Told, str]:
         try:
@@ -123,6 +189,23 @@ class Forecaster:
         except PorterError as error:
             return Told(None, "", str(error)), ""
         return Told(quote.amount, quote.currency, quote.source), quote.as_of
+
+
+def _been(workload: WorkloadRecord, host: str, past: Sequence[Past]) -> bool:
+    """Whether a host had the workload once, so that its image is there."""
+    for one in past:
+        moved = one.features
+        if (
+            moved.workload == workload.name
+            and one.succeeded
+            and host
+            in (
+                moved.source,
+                moved.target,
+            )
+        ):
+            return True
+    return False
 
 
 def _new_machine(provider: Provider, options: Options) -> tuple[Told, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,15 +13,19 @@ from porter.db.plans import LIVING, READY, PlanRecord, Plans, PlanState, lapsed
 from porter.db.policies import Policies, PolicyRecord
 from porter.db.registry import Registry
 from porter.db.rows import new_id
-from porter.domain.errors import ApprovalRequired, Conflict, Lapsed, NotFound, PolicyRefused
+from porter.domain.errors import ApprovalRequired, Conflict, Lapsed, NotFound
 from porter.domain.identity import Principal
 from porter.domain.migration import Mode
-from porter.domain.policy import Facts, Finding, Policy, Verdict, evaluate
+from porter.domain.policy import Facts, Policy, Verdict, evaluate
+from porter.domain.workload import WorkloadSpec
 from porter.migrate.forecast import Forecast, Forecaster
 from porter.migrate.offers import launcher
 from porter.migrate.places import Places
 from porter.migrate.plan import Options, choose, kinds, plan, plan_hash
+from porter.migrate.predict import Prediction
 from porter.migrate.receipt import iso
+from porter.migrate.verdicts import refuse
+from porter.migrate.verdicts import verdict_dict as verdict_dict
 
 LIFETIME = 7 * 86400.0
 """Seconds after which a plan expires unless it says otherwise."""
@@ -65,11 +69,17 @@ class Prospect:
     def to(self) -> str:
         return self.site if self.target is None else self.target.name
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the workload, and of where it would go."""
+        return self.workload.name, self.to
+
 
 @dataclass(frozen=True)
 class Judgement:
     verdict: Verdict
     forecast: Forecast
+    expected: Prediction
     policies: dict[str, str]
     """Name -> digest of those that hold."""
 
@@ -150,6 +160,7 @@ class Planner:
             prospect.options,
             None if whole else policies,
         )
+        expected = self.predict(prospect)
         facts = Facts(
             workload=workload.name,
             project=workload.project,
@@ -160,10 +171,27 @@ class Planner:
             cost=forecast.cost,
             price=forecast.price,
             named=workload.policies,
+            downtime=expected.downtime(),
+            once=expected.once(),
             scheduled=prospect.asked.scheduled,
         )
         verdict = evaluate(policies, facts, now)
-        return Judgement(verdict, forecast, {one.name: one.digest for one in kept})
+        return Judgement(verdict, forecast, expected, {one.name: one.digest for one in kept})
+
+    def predict(
+        self, prospect: Prospect, spec: WorkloadSpec | None = None, image: int | None = None
+    ) -> Prediction:
+        """What the move will come to, as ranges. `spec`: what its host just told of the workload;
+        `image`: bytes of its image that the target lacks."""
+        return self._forecaster.predict(
+            prospect.workload,
+            prospect.source,
+            prospect.target,
+            prospect.site,
+            str(prospect.mode),
+            spec,
+            image,
+        )
 
     def _holding(self, workload: WorkloadRecord) -> list[PolicyRecord]:
         kept = self._policies.all(frozenset({workload.project}))
@@ -177,10 +205,10 @@ class Planner:
         """Begin a move at once; returns its migration. Raises PolicyRefused, or ApprovalRequired
         with the plan that waits for it."""
         judged = self.judge(prospect, now)
-        refuse(prospect, judged.verdict.refusals, judged.verdict)
+        refuse(*prospect.names, judged.verdict.refusals, judged.verdict)
         if judged.verdict.demands:
             self._ask(prospect, by, now, judged)
-        return self._begin(prospect, by, now, key, digest)
+        return self._begin(prospect, by, now, judged, key, digest)
 
     def carry_out(
         self,
@@ -194,8 +222,9 @@ class Planner:
         """Begin a move of something that was decided on as a whole; returns its migration. `met`:
         (policy, rule) of the demands that were approved with it. The same key again is the same
         migration. Raises PolicyRefused, or ApprovalRequired for a demand that nobody has met."""
-        verdict = self.judge(prospect, now).verdict
-        refuse(prospect, verdict.refusals, verdict)
+        judged = self.judge(prospect, now)
+        verdict = judged.verdict
+        refuse(*prospect.names, verdict.refusals, verdict)
         for one in verdict.demands:
             if (one.policy, one.rule) not in met:
                 raise ApprovalRequired(
@@ -203,7 +232,7 @@ class Planner:
                     f"asks for more: {one.why}",
                     one.remedy,
                 )
-        return self._begin(prospect, by, now, key, digest)
+        return self._begin(prospect, by, now, judged, key, digest)
 
     def _ask(self, prospect: Prospect, by: Principal, now: float, judged: Judgement) -> None:
         made = self._known(prospect, by, judged) or self.make(prospect, by, now)
@@ -239,6 +268,7 @@ class Planner:
         prospect: Prospect,
         by: Principal,
         now: float,
+        judged: Judgement,
         key: str | None,
         digest: str,
         of: PlanRecord | None = None,
@@ -261,6 +291,7 @@ class Planner:
                 request_hash=digest,
                 created_by=by.id,
                 plan_id=None if of is None else of.id,
+                forecast=judged.expected.as_dict(),
             )
         )
 
@@ -279,7 +310,7 @@ class Planner:
         judged = self.judge(prospect, now, whole=True)
         verdict = judged.verdict
         if not verdict.only_waits:
-            refuse(prospect, verdict.refusals, verdict)
+            refuse(*prospect.names, verdict.refusals, verdict)
         workload, identity, expires = prospect.workload, new_id("p"), now + lifetime
         forecast = judged.forecast
         steps = plan(
@@ -290,7 +321,7 @@ class Planner:
             "generation": workload.generation,
             "site": prospect.site,
             "request": asdict(prospect.asked),
-            "forecast": forecast.as_dict(),
+            "forecast": {**forecast.as_dict(), "expected": judged.expected.public()},
             "verdict": verdict_dict(verdict),
             "by": {"id": by.id, "kind": by.kind, "name": by.name},
             "expires_at": iso(expires),
@@ -335,9 +366,9 @@ class Planner:
             raise Conflict(f"cannot execute plan {identity}: it is {made.state}")
         self._plans.check(identity, now)
         prospect = self._again(made)
-        self._judge_again(made, prospect, now)
+        judged = self._judge_again(made, prospect, now)
         try:
-            return self._begin(prospect, by, now, f"plan {identity}", made.hash, made)
+            return self._begin(prospect, by, now, judged, f"plan {identity}", made.hash, made)
         except Lapsed:
             self._plans.check(identity, now)  # records it; that transaction was undone
             raise
@@ -350,7 +381,7 @@ class Planner:
         host = self._registry.host(target) if target else None
         return _prospect(asked, workload, source, host)
 
-    def _judge_again(self, made: PlanRecord, prospect: Prospect, now: float) -> None:
+    def _judge_again(self, made: PlanRecord, prospect: Prospect, now: float) -> Judgement:
         judged = self.judge(prospect, now)
         known = {(one["policy"], one["rule"], one["why"]) for one in made.demands}
         for one in judged.verdict.demands:
@@ -359,7 +390,8 @@ class Planner:
                 why = f"policy {one.policy} asks for more: {one.why}"
                 self._plans.lapse(made.id, why, now)
                 raise lapsed(made.id, why)
-        refuse(prospect, judged.verdict.refusals, judged.verdict)
+        refuse(*prospect.names, judged.verdict.refusals, judged.verdict)
+        return judged
 
     def sweep(self, now: float) -> None:
         """Let lapse what does not hold any more."""
@@ -396,27 +428,4 @@ def _basis(prospect: Prospect, judged: Judgement) -> dict[str, Any]:
         "host": prospect.source.id,
         "target": "" if prospect.target is None else prospect.target.id,
         "policies": judged.policies,
-    }
-
-
-def refuse(prospect: Prospect, refusals: Sequence[Finding], verdict: Verdict) -> None:
-    """Raise PolicyRefused if anything refuses the move."""
-    if not refusals:
-        return
-    first = refusals[0]
-    error = PolicyRefused(
-        f"cannot move {prospect.workload.name} to {prospect.to}: policy {first.policy}: "
-        f"{first.why}",
-        first.remedy,
-    )
-    opens = None if verdict.opens_at is None else iso(verdict.opens_at)
-    error.members = {"policy": first.policy, "rule": first.rule, "opens_at": opens}
-    raise error
-
-
-def verdict_dict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "outcome": str(verdict.outcome),
-        "findings": [{**asdict(one), "outcome": str(one.outcome)} for one in verdict.findings],
-        "opens_at": None if verdict.opens_at is None else iso(verdict.opens_at),
     }

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from porter.db.base import CommandRecord, MigrationRecord, StepRecord
 from porter.domain.errors import Invalid
 from porter.domain.migration import Bytes, MigrationState, Phase, Receipt, StepKind, StepState
+from porter.migrate.predict import errors, shown
 from porter.migrate.steps.settle import notes
 from porter.protocol import codec
 from porter.protocol.messages import HandoverReport, Kind, ShippedImage
@@ -41,7 +42,7 @@ def receipt(
         reason = "; ".join(filter(None, [decided, *left]))
     rewired = by_kind.get(StepKind.REWIRE)
     moved = rewired is not None and rewired.state is StepState.DONE
-    return Receipt(
+    found = Receipt(
         id=migration.id,
         workload=migration.workload,
         source=migration.source_name,
@@ -64,7 +65,11 @@ def receipt(
         requested_by=migration.created_by,
         plan=migration.plan_id,
         plan_hash=migration.plan_hash,
+        forecast=shown(migration.forecast),
     )
+    if not succeeded:
+        return found  # what was undone came to something else
+    return replace(found, forecast_error=errors(found.forecast, found.as_dict()))
 
 
 def _report(step: StepRecord | None, commands: Sequence[CommandRecord]) -> HandoverReport:

@@ -1,14 +1,17 @@
-"""How long a move is expected to take, and how long the pause: the seam for the forecasts."""
+"""How long moves and their pauses are expected to be: what past moves teach, site by site."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from porter.db.base import WorkloadRecord
-
-ASSUMED = 50e6
-"""Bytes per second that the plain outlook takes for granted."""
+from porter.db.base import HostRecord, WorkloadRecord
+from porter.domain.estimate import Features, Range
+from porter.domain.migration import Mode
+from porter.domain.workload import WorkloadSpec
+from porter.migrate.forecast import Forecaster
+from porter.migrate.plan import choose
 
 
 @dataclass(frozen=True)
@@ -25,43 +28,79 @@ class Span:
 
 @dataclass(frozen=True)
 class Outlook:
-    """Of one move."""
+    """Of one move to some host of a site that is there; a machine that is to be made takes its
+    time beside this."""
 
     downtime_s: Span
     total_s: Span
+    wire: Span
+    """Bytes."""
     fails: float
     """Probability that it does not succeed."""
     basis: str
     """Where this comes from, for people."""
+    doubt: str = ""
+    """Why it is no more than a guess; empty if it rests on measurements."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "downtime_s": self.downtime_s.as_dict(),
             "total_s": self.total_s.as_dict(),
+            "wire": self.wire.as_dict(),
             "fails": self.fails,
             "basis": self.basis,
+            "doubt": self.doubt,
         }
 
 
+Foretell = Callable[[WorkloadRecord, HostRecord, str, WorkloadSpec | None], Outlook]
+"""Takes a workload, its host, a site, and what its last move saw of it, if it ever moved."""
+
+
 class Estimator(Protocol):
-    def outlook(
-        self, workload: WorkloadRecord, source: str, target: str, sized: int, now: float
-    ) -> Outlook:
-        """Of a move between two sites that sends at most `sized` bytes."""
+    def learn(self) -> Foretell:
+        """Look at what is known now; the answer holds for one run."""
         ...
 
 
-class Assumed:
-    """Without any experience: what the bytes alone say, and no word on how bad it can get."""
+class Learned:
+    """By what past moves came to."""
 
-    def outlook(
-        self, workload: WorkloadRecord, source: str, target: str, sized: int, now: float
-    ) -> Outlook:
-        pause = 0.2 + workload.memory_bytes / ASSUMED
-        whole = 5.0 + sized / ASSUMED
-        return Outlook(
-            Span(pause / 2, pause, None),
-            Span(whole / 2, whole, None),
-            0.01,
-            f"assumed: {ASSUMED / 1e6:.0f} MB/s; no move of it has been measured",
-        )
+    def __init__(self, forecaster: Forecaster) -> None:
+        self._forecaster = forecaster
+
+    def learn(self) -> Foretell:
+        model = self._forecaster.model()
+
+        def foretell(
+            workload: WorkloadRecord, source: HostRecord, site: str, spec: WorkloadSpec | None
+        ) -> Outlook:
+            ranges = model.predict(
+                Features(
+                    workload=workload.name,
+                    source=source.id,
+                    target="",
+                    source_site=source.site,
+                    target_site=site,
+                    mode=str(choose(Mode.AUTO)),
+                    memory=max(workload.memory_bytes, spec.memory_bytes if spec else 0),
+                    files=None if spec is None else spec.file_bytes + spec.shm_bytes,
+                    image=0 if spec is None else spec.image.size,
+                )
+            )
+            sure = not ranges.doubt
+            return Outlook(
+                _span(ranges.downtime_ms, 1000, sure),
+                _span(ranges.total_ms, 1000, sure),
+                _span(ranges.wire, 1, sure),
+                ranges.failure,
+                ranges.basis,
+                ranges.doubt,
+            )
+
+        return foretell
+
+
+def _span(told: Range, per: float, sure: bool) -> Span:
+    low, likely, high = (round(one / per, 4) for one in (told.low, told.likely, told.high))
+    return Span(low, likely, high if sure else None)

@@ -26,8 +26,8 @@ from porter.migrate.places import Places
 from porter.protocol import codec
 from porter.schedule.ground import Ground, Surveyor, Wants, by_site
 from porter.schedule.model import Bar, Job, Move, Node, Problem
-from porter.schedule.outlook import Estimator, Outlook, Span
-from porter.schedule.priced import FINE, PriceBook, Priced
+from porter.schedule.outlook import Estimator, Foretell, Outlook
+from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rates import Rates
 from porter.schedule.rules import marks, spot_bar
 
@@ -125,6 +125,8 @@ class _Subject:
     unsized: str
     cpus: float
     need: Need
+    spec: WorkloadSpec | None
+    """As its last move saw it."""
 
 
 class Photographer:
@@ -175,7 +177,8 @@ class Photographer:
                 "name another currency, or set PORTER_RATES",
             )
         return _Development(
-            scope, now, fleet, ground, book, subjects, left_out, self._forecaster, self._estimator
+            *(scope, now, fleet, ground, book, subjects, left_out),
+            *(self._forecaster, self._estimator.learn()),
         ).snapshot()
 
 
@@ -188,11 +191,12 @@ def _subject(
     ]
     look = fleet.looks.get(workload.name)
     memory, sized, unsized, cpus = workload.memory_bytes, workload.memory_bytes, "", 0.0
-    if look is None or not look[1]:
+    spec = None if look is None or not look[1] else codec.load(WorkloadSpec, look[1])
+    if spec is None:
         unsized = "its files and image"
-        need = Need(host.facts.arch, frozenset(host.facts.cpu_features), 2 * memory + OVERHEAD)
+        features = frozenset(host.facts.cpu_features)
+        need = Need(host.facts.arch, features, 2 * memory + OVERHEAD)
     else:
-        spec = codec.load(WorkloadSpec, look[1])
         memory = max(memory, spec.memory_bytes) + spec.shm_bytes
         sized = memory + spec.file_bytes + spec.image.size
         cpus = _cpus(spec)
@@ -200,7 +204,7 @@ def _subject(
     rules = scheduling(
         [one.policy for one in holding], workload.name, workload.project, workload.policies
     )
-    return _Subject(workload, host, holding, rules, memory, sized, unsized, cpus, need)
+    return _Subject(workload, host, holding, rules, memory, sized, unsized, cpus, need, spec)
 
 
 def _cpus(spec: WorkloadSpec) -> float:
@@ -216,12 +220,13 @@ def _cpus(spec: WorkloadSpec) -> float:
     return 0.0
 
 
-def _expected(span: Span) -> Expected:
-    """As policies take a forecast. Where nobody knows how bad it can get, it is not known."""
-    low, likely = Decimal(str(span.low)), Decimal(str(span.likely))
-    if span.high is None:
-        return Expected(low, likely, None, SECONDS, "no move of it has been measured")
-    return Expected(low, likely, Decimal(str(span.high)), SECONDS)
+def _expected(outlook: Outlook) -> Expected:
+    """A pause as policies take it. Where nobody knows how bad it can get, it is not known."""
+    low, likely, high = (
+        None if one is None else Decimal(str(one))
+        for one in (outlook.downtime_s.low, outlook.downtime_s.likely, outlook.downtime_s.high)
+    )
+    return Expected(low, likely, high, SECONDS, outlook.doubt)
 
 
 @dataclass
@@ -236,7 +241,7 @@ class _Development:
     subjects: list[_Subject]
     left_out: dict[str, Bar]
     forecaster: Forecaster
-    estimator: Estimator
+    foretell: Foretell
 
     def __post_init__(self) -> None:
         self.traffic: dict[tuple[str, str], Priced] = {}
@@ -367,9 +372,8 @@ class _Development:
     def _verdict(self, one: _Subject, site: str) -> Verdict:
         """What the policies say of a site; its machines' prices are judged one by one later."""
         workload = one.workload
-        priced = self._traffic(one, site)
-        told = Told(priced.quote.amount, priced.quote.currency, priced.quote.source)
-        move = self._move(one, site)
+        outlook = self._outlook(one, site)
+        most = self.book.traffic(one.host.site, site, one.sized, self.ground.currency).quote
         facts = Facts(
             workload=workload.name,
             project=workload.project,
@@ -377,25 +381,38 @@ class _Development:
             target=self._place(site),
             sized=one.sized,
             unsized=one.unsized,
-            cost=told,
+            cost=Told(most.amount, most.currency, most.source),
             price=NOT_ASKED,
             named=workload.policies,
-            downtime=_expected(self.outlooks[workload.name, site].downtime_s),
-            once=self._once(move),
+            downtime=_expected(outlook),
+            once=self._once(one, site, outlook),
             scheduled=True,
         )
         return evaluate([replace(each.policy, hourly=None) for each in one.kept], facts, self.now)
 
-    def _once(self, move: Move) -> Expected:
-        cost = Decimal(str(move.cost)).quantize(FINE)
-        return Expected(cost, cost, cost, self.ground.currency)
+    def _once(self, one: _Subject, site: str, outlook: Outlook) -> Expected:
+        """What the move costs once: its traffic, in its tariff's currency."""
+        ends = (outlook.wire.low, outlook.wire.likely, outlook.wire.high or outlook.wire.likely)
+        low, likely, high = (
+            self.book.traffic(one.host.site, site, round(end), self.ground.currency).quote
+            for end in ends
+        )
+        if likely.amount is None:
+            return Expected(None, None, None, likely.currency, likely.source)
+        doubt = outlook.doubt if likely.amount else ""
+        return Expected(low.amount, likely.amount, high.amount, likely.currency, doubt)
+
+    def _outlook(self, one: _Subject, site: str) -> Outlook:
+        key = (one.workload.name, site)
+        if key not in self.outlooks:
+            self.outlooks[key] = self.foretell(one.workload, one.host, site, one.spec)
+        return self.outlooks[key]
 
     def _traffic(self, one: _Subject, site: str) -> Priced:
         key = (one.workload.name, site)
         if key not in self.traffic:
-            self.traffic[key] = self.book.traffic(
-                one.host.site, site, one.sized, self.ground.currency
-            )
+            likely = round(self._outlook(one, site).wire.likely)
+            self.traffic[key] = self.book.traffic(one.host.site, site, likely, self.ground.currency)
         return self.traffic[key]
 
     def _barred(self, one: _Subject, site: str) -> Bar | None:
@@ -419,13 +436,7 @@ class _Development:
         return None
 
     def _move(self, one: _Subject, site: str) -> Move:
-        name = one.workload.name
-        key = (name, site)
-        if key not in self.outlooks:
-            self.outlooks[key] = self.estimator.outlook(
-                one.workload, one.host.site, site, one.sized, self.now
-            )
-        outlook = self.outlooks[key]
+        outlook = self._outlook(one, site)
         minute = self._minute(one)
         downtime = float(minute or 0) * outlook.downtime_s.likely / 60
         egress = float(self._traffic(one, site).amount or 0)

@@ -52,7 +52,7 @@ def _look(
     if migration.state is MigrationState.HELD:
         return move, f"{what} is held: {migration.reason}"
     if not migration.state.final:
-        slow = _beyond(wish, "total_s", now - migration.created)
+        slow = _beyond(migration, wish, "total", now - migration.created)
         return move, f"{what} takes longer than expected: {slow}" if slow else ""
     if migration.state is not MigrationState.SUCCEEDED:
         why = f"{str(migration.state).replace('_', ' ')}: {migration.reason}"
@@ -92,21 +92,23 @@ def _ill(
 def _slow(migration: MigrationRecord, wish: dict[str, Any]) -> Iterator[str]:
     """What lies beyond its forecast."""
     receipt = migration.receipt or {}
-    for key, told, what in (
-        ("downtime_s", "downtime_ms", "paused"),
-        ("total_s", "total_ms", "took"),
-    ):
-        if receipt.get(told) is not None:
-            beyond = _beyond(wish, key, float(receipt[told]) / 1000)
+    for key, what in (("downtime", "paused"), ("total", "took")):
+        told = receipt.get(f"{key}_ms")
+        if told is not None:
+            beyond = _beyond(migration, wish, key, float(told) / 1000)
             if beyond:
                 yield f"{what} longer than expected: {beyond}"
 
 
-def _beyond(wish: dict[str, Any], key: str, seconds: float) -> str:
-    high = wish["outlook"][key]["high"]
-    if high is None or seconds <= high:
+def _beyond(migration: MigrationRecord, wish: dict[str, Any], key: str, seconds: float) -> str:
+    highs = [] if wish["new"] and key == "total" else [wish["outlook"][f"{key}_s"]["high"]]
+    forecast = migration.forecast or {}
+    if forecast.get("known"):
+        highs.append(forecast[f"{key}_ms"]["high"] / 1000)
+    known = [high for high in highs if high is not None]
+    if not known or seconds <= max(known):
         return ""
-    return f"{seconds:.1f} s, not at most {high:.1f} s"
+    return f"{seconds:.2f} s, not at most {max(known):.2f} s"
 
 
 def report(carrying: Carrying, moves: tuple[MoveRecord, ...], why: str, idle: float) -> str:

@@ -35,6 +35,7 @@ TAGS = {
     "policies": "Rules for moving.",
     "rebalances": "Runs of the optimiser over the fleet.",
     "proposals": "Moves that pay together: approved, carried out, accounted for.",
+    "forecasts": "How good forecasts of moves were.",
     "receipts": "Signed receipts and the keys that prove them.",
     "audit": "Who did what.",
     "events": "What happens, as it happens.",

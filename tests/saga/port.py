@@ -17,7 +17,7 @@ from porter.migrate.planning import Planner
 from porter.schedule.authority import Authority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.model import Answer, Bar, Bundle, Machine, Problem, Stay, Step, Sums
-from porter.schedule.outlook import Assumed, Estimator
+from porter.schedule.outlook import Estimator, Learned
 from porter.schedule.proposals import Proposer
 from porter.schedule.rates import Rates
 from porter.schedule.snapshot import Photographer, Scope
@@ -109,7 +109,7 @@ class Port:
             self.policies,
             world.places,
             forecaster,
-            estimator or Assumed(),
+            estimator or Learned(forecaster),
             Rates(),
         )
         self.proposer = Proposer(

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from porter.db.base import WorkloadRecord
 from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.errors import ApprovalRequired, Conflict, Denied, Lapsed, Permanent
 from porter.protocol.messages import Kind
 from porter.schedule.model import Bundle, Problem
-from porter.schedule.outlook import Outlook, Span
+from porter.schedule.outlook import Foretell, Outlook, Span
 from porter.schedule.snapshot import Scope
 from tests.saga.port import ANN, BOB, Port, bundle, refused
 from tests.saga.simulation import SimHost
@@ -191,10 +190,9 @@ def test_a_container_that_does_not_run_after_the_move_stops_it(port: Port, world
 class Hasty:
     """Promises a pause of a tenth of a second at most; the simulation takes 0.12 s."""
 
-    def outlook(
-        self, workload: WorkloadRecord, source: str, target: str, sized: int, now: float
-    ) -> Outlook:
-        return Outlook(Span(0.05, 0.08, 0.1), Span(1, 5, 600), 0.0, "a promise")
+    def learn(self) -> Foretell:
+        promise = Outlook(Span(0.05, 0.08, 0.1), Span(1, 5, 600), Span(1, 2, 3), 0.0, "a promise")
+        return lambda workload, source, site, spec: promise
 
 
 def test_a_move_beyond_its_forecast_stops_it(port: Port, world: World) -> None:
@@ -202,7 +200,7 @@ def test_a_move_beyond_its_forecast_stops_it(port: Port, world: World) -> None:
     [made] = hasty.rebalance(to_new)
     done = hasty.execute(made.id)
     assert done.state == ProposalState.STOPPED
-    assert "paused longer than expected: 0.1 s, not at most 0.1 s" in done.reason
+    assert "paused longer than expected: 0.12 s, not at most 0.10 s" in done.reason
     assert "1 of 2 moves were made" in done.reason
     assert hasty.where("cart") == "old"
 

@@ -24,7 +24,9 @@ from porter.db.moves import Story
 from porter.domain.migration import Mode, StepState
 from porter.domain.site import SiteKind
 from porter.domain.workload import Blocker
+from porter.migrate.predict import shown
 from porter.protocol import codec
+from porter.web.api.foretold import ForecastOut
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -306,6 +308,8 @@ class MigrationOut(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     steps: list[StepOut]
+    forecast: ForecastOut | None = None
+    """What was expected of it when it began; null: it is older than forecasts."""
     plan: dict[str, Any] | None = None
     """Only in the answer to a dry run: the plan that would be carried out."""
 
@@ -330,6 +334,7 @@ class MigrationOut(BaseModel):
             created_at=moment(move.created),
             started_at=moment(move.started),
             finished_at=moment(move.finished),
+            forecast=ForecastOut.of(shown(move.forecast)),
             steps=[
                 StepOut(
                     kind=step.kind,
@@ -368,6 +373,8 @@ class PreflightOut(BaseModel):
     missing_layers: int
     offers: list[OfferOut] = []
     """Machines that could be made for it, cheapest first, where the site has no host."""
+    forecast: ForecastOut | None = None
+    """What the move will come to; null where the hosts could not be asked."""
 
 
 class EventOut(BaseModel):

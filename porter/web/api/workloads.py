@@ -15,18 +15,20 @@ from porter.db.database import rehearsing
 from porter.db.listing import Listing
 from porter.db.moves import NoHost
 from porter.domain.endpoint import parse
-from porter.domain.errors import NotFound, Transient, Unsupported
+from porter.domain.errors import Conflict, NotFound, Transient, Unsupported
 from porter.domain.identity import Permission
 from porter.domain.migration import Mode
 from porter.domain.workload import Blocker, WorkloadSpec
 from porter.migrate.candidates import Candidate
 from porter.migrate.offers import offers
 from porter.migrate.plan import choose
+from porter.migrate.planning import Asked, Prospect
 from porter.migrate.step import Desk
 from porter.migrate.steps.preflight import Verdict, assess
 from porter.protocol.messages import Inspect, Kind
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, control_of
+from porter.web.api.foretold import ForecastOut
 from porter.web.api.schemas import (
     BlockerOut,
     EndpointsIn,
@@ -103,7 +105,10 @@ def _look(
 
     def look() -> PreflightOut | None:
         verdict = _assess(control, prefix, workload, source, target, mode)
-        return None if verdict is None else _answer(verdict, workload, source, target.name, mode)
+        if verdict is None:
+            return None
+        answer = _answer(verdict, workload, source, target.name, mode)
+        return _foretold(control, answer, verdict.spec, _prospect(control, name, body, now))
 
     return look
 
@@ -131,7 +136,31 @@ def _offer(
     except Unsupported as error:
         blockers = (*blockers, Blocker("no-machine", error.message, error.remedy))
     answer = _answer(Verdict(spec, blockers), workload, source, body.to, mode)
-    return answer.model_copy(update={"offers": [_offered(one) for one in found[:10]]})
+    answer = answer.model_copy(update={"offers": [_offered(one) for one in found[:10]]})
+    prospect = _prospect(control, workload.name, body, time.time())
+    return _foretold(control, answer, spec, prospect)
+
+
+def _prospect(control: ControlPlane, name: str, body: Move, now: float) -> Prospect | None:
+    """The move as it would be begun; None if it could not."""
+    try:
+        return control.planner.look(Asked(name, body.to, str(body.mode)), now)
+    except (NotFound, Conflict):
+        return None
+
+
+def _foretold(
+    control: ControlPlane,
+    answer: PreflightOut,
+    spec: WorkloadSpec | None,
+    prospect: Prospect | None,
+) -> PreflightOut:
+    """With what the move will come to, as far as its hosts could be asked."""
+    if spec is None or prospect is None:
+        return answer
+    there = prospect.target is not None and not answer.missing_layers
+    told = control.planner.predict(prospect, spec, 0 if there else spec.image.size)
+    return answer.model_copy(update={"forecast": ForecastOut.of(told.public())})
 
 
 def _offered(one: Candidate) -> OfferOut:

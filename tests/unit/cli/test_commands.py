@@ -36,6 +36,15 @@ RECEIPT = {
     "verified": "ab" * 32,
     "reason": "",
 }
+FORECAST = {
+    "downtime_ms": {"low": 420.0, "likely": 610.0, "high": 1100.0},
+    "total_ms": {"low": 3000.0, "likely": 4000.0, "high": 9000.0},
+    "wire": {"low": 1e6, "likely": 2e6, "high": 4e6},
+    "cost": {"low": "0.02", "likely": "0.04", "high": "0.09", "currency": "USD", "source": "list"},
+    "failure": 0.03,
+    "known": False,
+    "basis": "no cold move was ever measured here",
+}
 HOSTS = [
     {"id": "h1a", "name": "onprem", "site": "home", "range": "10.77.1.0/24", "alive": True},
     {
@@ -306,6 +315,53 @@ def test_a_dry_run_says_what_stands_in_the_way(
     assert "drop -t" in out
     stub.routes[path] = {"blockers": []}
     assert run(capsys, "migrate", "shop", "--to", "cloud", "--dry-run")[0] == 0
+    stub.routes[path] = {"blockers": [], "forecast": FORECAST}
+    code, out, _ = run(capsys, "migrate", "shop", "--to", "cloud", "--dry-run")
+    assert code == 0
+    for word in (
+        "610 ms (420 ms to 1.10 s)",
+        "0.04 (0.02 to 0.09) USD, list",
+        "in 3.0% of",
+        "a gu",
+    ):
+        assert word in out
+    unknown = FORECAST | {"cost": {"low": None, "likely": None, "high": None, "source": "nobody"}}
+    stub.routes[path] = {"blockers": [], "forecast": unknown | {"known": True}}
+    out = run(capsys, "migrate", "shop", "--to", "cloud", "--dry-run")[1]
+    assert "unknown: nobody" in out
+    assert "a guess" not in out
+
+
+def test_a_receipt_says_how_good_its_forecast_was(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = {"downtime": 1.332, "total": 0.8}
+    stub.routes["GET", f"/v1/migrations/{ID}"] = {"id": ID, "state": "succeeded"}
+    stub.routes["GET", f"/v1/migrations/{ID}/receipt"] = RECEIPT | {
+        "forecast": FORECAST,
+        "forecast_error": off,
+    }
+    code, out, _ = run(capsys, "migration", "show", ID)
+    assert code == 0
+    told = " ".join(out.replace("│", " ").split())
+    assert "downtime 610 ms (420 ms to 1.10 s)" in told
+    assert "downtime came to 1.332 × that, total came to 0.8 × that" in told
+    running = {"id": ID, "state": "running", "forecast": FORECAST, "steps": []}
+    stub.routes["GET", f"/v1/migrations/{ID}"] = running
+    assert "expected downtime" in run(capsys, "migration", "show", ID)[1]
+
+
+def test_how_good_forecasts_were(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    figure = {"count": 9, "median": 0.1823, "p90": 0.6931, "inside": 0.78}
+    none = {"count": 0, "median": None, "p90": None, "inside": None}
+    found = {"share": 0.8, "moves": 9, "downtime": figure, "total": figure, "wire": figure}
+    stub.routes["GET", "/v1/forecasts/accuracy"] = found | {"cost": none}
+    code, out, _ = run(capsys, "forecast", "--workload", "shop")
+    assert code == 0
+    for word in ("1.20 ×", "2.00 ×", "78% (of 80%)"):
+        assert word in out
+    stub.routes["GET", "/v1/forecasts/accuracy"] = found | {"cost": none, "moves": 0}
+    assert "No move with a forecast" in run(capsys, "forecast")[1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from porter.db import tables
 from porter.db.database import Database
+from porter.db.forecasts import Forecasts
 from porter.db.plans import PlanRecord, Plans, PlanState
 from porter.db.policies import Policies
 from porter.domain.errors import (
@@ -50,13 +51,14 @@ class Office:
         self.world.start("shop", onprem)
         world = self.world
         self.plans, self.policies = Plans(database), Policies(database)
+        self.forecasts = Forecasts(database)
         self.planner = Planner(
             world.moves,
             self.plans,
             self.policies,
             world.registry,
             world.places,
-            Forecaster(self.plans, world.ledger, world.places),
+            Forecaster(self.plans, world.ledger, world.places, self.forecasts),
         )
 
     def keep(self, document: str, name: str = "p", project: str = "default") -> None:
@@ -110,6 +112,39 @@ def office(tmp_path: Path, empty: Path) -> Iterator[Office]:
 def test_without_policies_a_move_begins(office: Office) -> None:
     office.run(office.start())
     assert office.plans.all() == []
+
+
+def test_forecasts_learn_from_receipts(office: Office) -> None:
+    office.run(office.start())
+    (first,) = office.forecasts.kept()
+    assert not first.forecast["known"]
+    assert set(first.receipt["forecast_error"]) >= {"downtime", "wire"}
+    (past,) = office.forecasts.past()
+    known = past.features
+    assert (known.workload, known.source_site, known.target_site) == ("shop", "onprem", "cloudy")
+    assert past.downtime_ms == 120.0
+    assert past.wire == first.receipt["bytes"]["wire"]
+    office.world.beat()
+    office.run(office.start(asked=Asked("shop", "onprem")))
+    second, _ = office.forecasts.kept()
+    assert second.forecast["basis"].startswith("1 move of shop; ")
+    likely = [one.forecast["downtime_ms"]["likely"] for one in (first, second)]
+    assert abs(likely[1] - 120) < abs(likely[0] - 120)
+    assert [one.features.source_site for one in office.forecasts.past()] == ["cloudy", "onprem"]
+
+
+def test_a_cancelled_move_teaches_nothing(office: Office) -> None:
+    made = office.start()
+    office.world.cancel(made)
+    assert office.world.run(made).migration.state is MigrationState.ROLLED_BACK
+    assert office.forecasts.past("shop", "x", "y") == []
+    assert office.world.receipt(made)["forecast_error"] == {}
+    assert office.world.receipt(made)["forecast"]["basis"]
+
+
+def test_a_plan_says_what_to_expect(office: Office) -> None:
+    expected = office.make().content["forecast"]["expected"]
+    assert expected["downtime_ms"]["low"] < expected["downtime_ms"]["high"]
 
 
 def test_a_policy_of_another_project_does_not_hold(office: Office) -> None:

@@ -9,8 +9,10 @@ from porter.db.proposals import ProposalRecord, ProposalState
 OUTLOOK = {
     "downtime_s": {"low": 0.1, "likely": 0.2, "high": 1.0},
     "total_s": {"low": 1.0, "likely": 5.0, "high": 600.0},
+    "wire": {"low": 1.0, "likely": 2.0, "high": 3.0},
     "fails": 0.01,
     "basis": "measured",
+    "doubt": "",
 }
 LINE = {
     "what": "machine",

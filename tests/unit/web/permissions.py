@@ -101,6 +101,7 @@ RULES = {
     "GET /v1/schemas/policy": Rule(Where.FLEET),
     "POST /v1/rules": Rule(Where.PROJECT, READ, {"workload": "$workload"}),
     "POST /v1/verdicts": Rule(Where.PROJECT, READ, MOVE),
+    "GET /v1/forecasts/accuracy": Rule(Where.ANY),
     "GET /v1/keys": Rule(Where.FLEET),
     "GET /v1/checkpoints": Rule(Where.ANY),
     "POST /v1/checkpoints": Rule(Where.PROJECT, OPERATE, {"workload": "$workload"}),

@@ -64,6 +64,8 @@ def test_a_target_is_asked(web: httpx.Client, cloud: Cloud) -> None:
     piece = asked(web, cloud, "/workloads/shop/targets/cloud", **{"HX-Request": "true"})
     assert "<html" not in piece
     assert "can move" in piece
+    assert "Expected pause" in piece
+    assert "a guess: no cold move was ever measured here" in piece
     assert 'data-api="POST /v1/migrations"' in piece
     whole = asked(web, cloud, "/workloads/shop/targets/cloud")
     assert "<html" in whole
@@ -84,6 +86,8 @@ def test_a_migration_is_shown_from_its_beginning_to_its_receipt(
     assert "Receipt" in shown
     assert f'data-api="POST /v1/migrations/{made}/rollback"' in shown
     assert "freeze and hand over" in shown
+    assert "Expected pause" in shown
+    assert "what was likely" in shown
     assert made in page(web, "/migrations?state=succeeded&host=cloud")
     assert made not in page(web, "/migrations?state=active")
     assert f'href="/migrations/{made}">how it came' in page(web, "/workloads/shop")
