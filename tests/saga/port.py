@@ -14,11 +14,12 @@ from porter.domain.errors import PorterError
 from porter.domain.identity import Grant, Principal, Role
 from porter.migrate.forecast import Forecaster
 from porter.migrate.planning import Planner
+from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.model import Answer, Bar, Bundle, Machine, Problem, Stay, Step, Sums
 from porter.schedule.outlook import Estimator, Learned
-from porter.schedule.proposals import Proposer
+from porter.schedule.proposals import Optimise, Proposer
 from porter.schedule.rates import Rates
 from porter.schedule.snapshot import Photographer, Scope
 from tests.saga.world import IDLE, Died, World
@@ -94,7 +95,13 @@ class Mortal:
 class Port:
     """A world with a port authority. `tick` is half a second of its time."""
 
-    def __init__(self, world: World, estimator: Estimator | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        estimator: Estimator | None = None,
+        optimise: Optimise | None = None,
+        rates: Rates = Rates(),
+    ) -> None:
         self.world = world
         database = world.database
         self.plans, self.policies = Plans(database), Policies(database)
@@ -110,10 +117,10 @@ class Port:
             world.places,
             forecaster,
             estimator or Learned(forecaster),
-            Rates(),
+            rates,
         )
         self.proposer = Proposer(
-            self.photographer, self.oracle, self.planner, self.proposals, world.places
+            self.photographer, optimise or self.oracle, self.planner, self.proposals, world.places
         )
         self.mortal_proposals = Mortal(self.proposals, ("claim", "note", "apply"))
         self.mortal_moves = Mortal(world.moves, ("repeated", "create"))
@@ -133,6 +140,7 @@ class Port:
         self.authority = Authority(
             self.proposer, self.rebalances, self.proposals, lambda: world.now
         )
+        self.accountant = Accountant(self.proposals, world.ledger, world.moves)
         self.deaths = 0
 
     def rebalance(self, say: Say, by: Principal = ANN, **scope: Any) -> list[ProposalRecord]:
