@@ -30,6 +30,7 @@ from porter.db.policies import Policies
 from porter.db.proposals import Proposals
 from porter.db.rebalances import Rebalances
 from porter.db.registry import Registry
+from porter.db.schedules import Schedules
 from porter.db.sites import Sites
 from porter.db.stores import Stores
 from porter.logs import current_request
@@ -49,6 +50,7 @@ from porter.schedule import rates
 from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority as PortAuthority
 from porter.schedule.carry_out import Carrier
+from porter.schedule.clockwork import Clockwork
 from porter.schedule.optimise import optimise
 from porter.schedule.outlook import Learned
 from porter.schedule.proposals import Proposer
@@ -64,8 +66,10 @@ ADVANCE = "porter.advance"
 REAP = "porter.reap"
 CHECKPOINT = "porter.checkpoint"
 CARRY = "porter.carry"
+TICK = "porter.tick"
 SWEEP = "porter.sweep"
 SWEEP_EVERY = 2.0
+TICK_EVERY = 5.0
 REQUEST = "porter_request"
 """Header of a message: id of the API request that sent it."""
 
@@ -107,7 +111,12 @@ def celery_app(settings: Settings) -> Celery:
                 "task": SWEEP,
                 "schedule": SWEEP_EVERY,
                 "options": {"expires": SWEEP_EVERY * 5},
-            }
+            },
+            "tick": {
+                "task": TICK,
+                "schedule": TICK_EVERY,
+                "options": {"expires": TICK_EVERY * 2},
+            },
         },
     )
     return app
@@ -186,6 +195,8 @@ class ControlPlane:
     port: PortAuthority
     carrier: Carrier
     accountant: Accountant
+    schedules: Schedules
+    clockwork: Clockwork
     forecasts: Forecasts
     celery: Celery
 
@@ -227,6 +238,7 @@ def control_plane(settings: Settings) -> ControlPlane:
     forecaster = Forecaster(plans, ledger, places, forecasts)
     planner = Planner(moves, plans, policies, registry, places, forecaster)
     rebalances, proposals = Rebalances(database), Proposals(database)
+    schedules = Schedules(database)
     photographer = Photographer(
         *(Fleets(database), policies, places, forecaster),
         *(Learned(forecaster), rates.load(settings.rates)),
@@ -271,6 +283,8 @@ def control_plane(settings: Settings) -> ControlPlane:
             settings.idle,
         ),
         accountant=Accountant(proposals, ledger, moves),
+        schedules=schedules,
+        clockwork=Clockwork(schedules, rebalances, proposer, places, time.time),
         forecasts=forecasts,
         celery=app,
     )

@@ -17,6 +17,7 @@ from porter.wiring import (
     REAP,
     REQUEST,
     SWEEP,
+    TICK,
     ControlPlane,
     control_plane,
 )
@@ -82,6 +83,14 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         except Transient as error:
             log.warning("cannot sweep now: %s", error)
 
+    @app.task(name=TICK, ignore_result=True)
+    def tick() -> None:
+        """Begin what schedules have due. May be lost, doubled or late."""
+        try:
+            control.clockwork.tick()
+        except Transient as error:
+            log.warning("cannot look at the schedules now: %s", error)
+
     return app, control
 
 
@@ -105,7 +114,7 @@ def run_worker(settings: Settings) -> None:
 def run_beat(settings: Settings) -> None:
     """Send the sweep's messages until SIGTERM. Exactly one should run. Blocks."""
     app, _ = make_app(settings)
-    # Nothing to remember between runs: the only schedule is "every two seconds".
+    # Nothing to remember between runs: everything is "every few seconds".
     app.Beat(scheduler_cls="celery.beat:Scheduler", loglevel="INFO", quiet=True).run()
 
 

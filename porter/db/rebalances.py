@@ -97,6 +97,10 @@ class Rebalances:
         run of that schedule is under way."""
         b = t.rebalances
         token = secrets.token_hex(8)
+        with self._db.read() as c:
+            same = sa.select(b.c.id).where(b.c.schedule == run.schedule, b.c.due_at == run.due_at)
+            if c.execute(same).first() is not None:
+                return None
         with self._db.write() as c:
             busy = sa.select(b.c.id).where(
                 b.c.schedule == run.schedule, b.c.state == RunState.RUNNING
@@ -138,6 +142,15 @@ class Rebalances:
                 return None
             record = RebalanceRecord(**{**row._mapping, "attempt": won.attempt})
             return RunClaim(record, token)
+
+    def renew(self, claim: RunClaim, until: float) -> bool:
+        """Keep a claimed run. False: somebody else has it by now, or it has ended."""
+        b = t.rebalances
+        held = sa.and_(
+            b.c.id == claim.run.id, b.c.lease_token == claim.token, b.c.state == RunState.RUNNING
+        )
+        with self._db.write() as c:
+            return c.execute(sa.update(b).where(held).values(lease_until=until)).rowcount == 1
 
     def finish(self, claim: RunClaim, outcome: Outcome, now: float) -> bool:
         """Write down what a claimed run found. False: somebody else has it by now."""

@@ -10,6 +10,7 @@ from porter.db.plans import Plans
 from porter.db.policies import Policies
 from porter.db.proposals import ProposalRecord, Proposals, ProposalState
 from porter.db.rebalances import Rebalances
+from porter.db.schedules import Schedules
 from porter.domain.errors import PorterError
 from porter.domain.identity import Grant, Principal, Role
 from porter.migrate.forecast import Forecaster
@@ -17,6 +18,7 @@ from porter.migrate.planning import Planner
 from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority
 from porter.schedule.carry_out import Carrier
+from porter.schedule.clockwork import Clockwork
 from porter.schedule.model import Answer, Bar, Bundle, Machine, Problem, Stay, Step, Sums
 from porter.schedule.outlook import Estimator, Learned
 from porter.schedule.proposals import Optimise, Proposer
@@ -139,6 +141,10 @@ class Port:
         )
         self.authority = Authority(
             self.proposer, self.rebalances, self.proposals, lambda: world.now
+        )
+        self.schedules = Schedules(database)
+        self.clockwork = Clockwork(
+            self.schedules, self.rebalances, self.proposer, world.places, lambda: world.now
         )
         self.accountant = Accountant(self.proposals, world.ledger, world.moves)
         self.deaths = 0
