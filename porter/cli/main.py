@@ -48,6 +48,10 @@ COMMANDS = {
         "porter.cli.proposals:proposal",
         "Moves that pay together: ls, show, explain, approve, decline, execute, stop.",
     ),
+    "schedule": (
+        "porter.cli.schedules:schedule",
+        "When the optimiser is asked by itself: add, ls, show, rm.",
+    ),
     "policy": (
         "porter.cli.policies:policy",
         "What moves must keep to: ls, show, apply, rm, test, schema.",

@@ -34,6 +34,7 @@ TAGS = {
     "plans": "Frozen moves that can be approved.",
     "policies": "Rules for moving.",
     "rebalances": "Runs of the optimiser over the fleet.",
+    "schedules": "When the optimiser is asked by itself.",
     "proposals": "Moves that pay together: approved, carried out, accounted for.",
     "forecasts": "How good forecasts of moves were.",
     "receipts": "Signed receipts and the keys that prove them.",

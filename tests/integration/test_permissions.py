@@ -43,6 +43,7 @@ NOTHING = {
     "policy": "zzz-rule",
     "run": "r-zzz",
     "proposal": "o-zzz",
+    "schedule": "zzz-nightly",
     "project": "zzz",
 }
 PROJECTS = ("shop", "bank")
@@ -120,6 +121,8 @@ class Fleet:
         offered = example(f"r-{project}", workload.name, project, now)
         run = new_run(Trigger.MANUAL, None, None, project, {}, "x", now)
         found = Outcome({}, {}, {}, [], [offered])
+        nightly = f"{project}-nightly"
+        control.schedules.put(nightly, project, "0 3 * * *", "UTC", {}, "x", now)
         control.rebalances.add(replace(run, id=f"r-{project}"), found, now)
         return {
             "workload": workload.name,
@@ -131,6 +134,7 @@ class Fleet:
             "policy": f"{project}-rule",
             "run": f"r-{project}",
             "proposal": offered.id,
+            "schedule": f"{project}-nightly",
         }
 
     def _callers(self, control: ControlPlane, now: float) -> Iterator[Caller]:
