@@ -44,7 +44,7 @@ from porter.migrate.planning import Planner
 from porter.migrate.ports import Machines
 from porter.migrate.reaper import Reaper
 from porter.pki import Authority, open_authority, write_private
-from porter.providers.registry import open_site
+from porter.providers.registry import METADATA, open_site
 from porter.queues import broker
 from porter.schedule import rates
 from porter.schedule.account import Accountant
@@ -228,7 +228,7 @@ def control_plane(settings: Settings) -> ControlPlane:
         places=places,
         depots=depots,
         ledger=ledger,
-        invite=Invitations(settings, registry, vault),
+        invite=Invitations(settings, registry, vault, places),
         owner=f"porter-{vault.derive('owner').lower().translate(_PLAIN)[:12]}",
         agents_url=settings.agents_url,
         join_limit=settings.join_limit,
@@ -300,17 +300,25 @@ class Invitations:
     The token in it is derived, so it is stored nowhere; the database has its hash.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, vault: Vault) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, vault: Vault, places: Places
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._vault = vault
+        self._places = places
 
     def __call__(self, key: str, host: HostRecord) -> str:
         secret = self._vault.derive(f"join {key}")
         until = self._settings.join_limit * 2
         self._registry.add_token(secret, time.time(), until, host.name, host.site)
         token = f"{secret}.{authority(self._settings).pin}"
-        return user_data(self._settings.agents_url, token, host.name, host.site)
+        site = self._places.get(host.site)
+        cloud = str(site.kind) if site.kind in METADATA else ""
+        where = site.settings.get("metadata_url") or site.settings.get("metadata_endpoint", "")
+        return user_data(
+            self._settings.agents_url, token, host.name, host.site, cloud, where if cloud else ""
+        )
 
 
 def authority(settings: Settings) -> Authority:
