@@ -17,11 +17,16 @@ HOME = "/var/lib/porter/bootstrap"
 LARGEST = 8192
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([0-9a-f]{64})")
 _URL = re.compile(r"https://[A-Za-z0-9.:\[\]-]+")
+_CLOUD = re.compile(r"[a-z]*")
+_PLACE = re.compile(r"(https?://[A-Za-z0-9.:/\[\]_-]+)?")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
 
-def user_data(url: str, token: str, name: str, site: str) -> str:
-    """The script for a machine that is to join at `url` as host `name` of `site`.
+def user_data(
+    url: str, token: str, name: str, site: str, cloud: str = "", metadata_url: str = ""
+) -> str:
+    """The script for a machine that is to join at `url` as host `name` of `site`. `cloud`: the kind
+    of site whose metadata service its agent asks, at `metadata_url` if that is given.
 
     At most 8 KiB. Raises Invalid for what cannot be a URL, a token or a name.
     """
@@ -33,7 +38,10 @@ def user_data(url: str, token: str, name: str, site: str) -> str:
     for word in (name, site):
         if not _WORD.fullmatch(word):
             raise Invalid(f"cannot make user data: {word!r} cannot be a host's or site's name")
+    if not _CLOUD.fullmatch(cloud) or not _PLACE.fullmatch(metadata_url):
+        raise Invalid(f"cannot make user data for the cloud {cloud!r} at {metadata_url!r}")
     values = {"url": url, "name": name, "site": site, "pin": found[2], "token": token}
+    values |= {"cloud": cloud, "metadata_url": metadata_url}
     assignments = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
     script = f"{_HEAD}{assignments}home={HOME}\n{_BODY}"
     if len(script.encode()) > LARGEST:
@@ -122,7 +130,9 @@ find_porter || install_porter
 cat >"$home/agent.new" <<END
 #!/bin/sh
 PORTER_JOIN_TOKEN=$token
-export PORTER_JOIN_TOKEN
+PORTER_CLOUD=$cloud
+PORTER_METADATA_URL=$metadata_url
+export PORTER_JOIN_TOKEN PORTER_CLOUD PORTER_METADATA_URL
 exec $porter agent --join "$url" --name "$name" --site "$site"
 END
 chmod 700 "$home/agent.new"

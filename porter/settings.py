@@ -53,6 +53,9 @@ class Settings:
     rate_limit: str = "12000/minute"
     """Requests that one principal may send to one web process; empty for no limit."""
 
+    rates: Path | None = None
+    """A TOML file with exchange rates; without one, currencies are never compared."""
+
     metrics_open: bool = False
     """Show metrics without a token to everybody on this machine."""
     log_format: str = "text"
@@ -104,6 +107,7 @@ class Settings:
             "PORTER_IDLE": str(self.idle),
             "PORTER_JOIN_LIMIT": str(self.join_limit),
             "PORTER_RATE_LIMIT": self.rate_limit,
+            "PORTER_RATES": str(self.rates or ""),
             "PORTER_METRICS_OPEN": "1" if self.metrics_open else "",
             "PORTER_LOG_FORMAT": self.log_format,
             "PORTER_PUBLIC_URL": self.public_url,
@@ -171,6 +175,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         idle=_seconds(env, "PORTER_IDLE", 900.0),
         join_limit=_seconds(env, "PORTER_JOIN_LIMIT", 900.0),
         rate_limit=env.get("PORTER_RATE_LIMIT", "12000/minute"),
+        rates=_path(env.get("PORTER_RATES", "")),
         metrics_open=env.get("PORTER_METRICS_OPEN", "") not in ("", "0", "false"),
         log_format=log_format(env, "text"),
         public_url=_public_url(env.get("PORTER_PUBLIC_URL", ""), listen),

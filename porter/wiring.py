@@ -19,6 +19,7 @@ from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
 from porter.db.deliveries import Deliveries
 from porter.db.desk import Desk
+from porter.db.fleet import Fleets
 from porter.db.forecasts import Forecasts
 from porter.db.found import Found
 from porter.db.identity import Identity
@@ -27,7 +28,10 @@ from porter.db.ledger import Ledger
 from porter.db.moves import Moves
 from porter.db.plans import Plans
 from porter.db.policies import Policies
+from porter.db.proposals import Proposals
+from porter.db.rebalances import Rebalances
 from porter.db.registry import Registry
+from porter.db.schedules import Schedules
 from porter.db.sites import Sites
 from porter.db.stores import Stores
 from porter.db.webhooks import Webhooks
@@ -42,8 +46,17 @@ from porter.migrate.planning import Planner
 from porter.migrate.ports import Machines
 from porter.migrate.reaper import Reaper
 from porter.pki import Authority, open_authority, write_private
-from porter.providers.registry import open_site
+from porter.providers.registry import METADATA, open_site
 from porter.queues import broker
+from porter.schedule import rates
+from porter.schedule.account import Accountant
+from porter.schedule.authority import Authority as PortAuthority
+from porter.schedule.carry_out import Carrier
+from porter.schedule.clockwork import Clockwork
+from porter.schedule.optimise import optimise
+from porter.schedule.outlook import Learned
+from porter.schedule.proposals import Proposer
+from porter.schedule.snapshot import Photographer
 from porter.settings import Settings
 from porter.signing import Signer, open_signer
 from porter.store.registry import open_blobs
@@ -58,8 +71,11 @@ ADVANCE = "porter.advance"
 REAP = "porter.reap"
 CHECKPOINT = "porter.checkpoint"
 DELIVER = "porter.deliver"
+CARRY = "porter.carry"
+TICK = "porter.tick"
 SWEEP = "porter.sweep"
 SWEEP_EVERY = 2.0
+TICK_EVERY = 5.0
 REQUEST = "porter_request"
 """Header of a message: id of the API request that sent it."""
 
@@ -101,7 +117,12 @@ def celery_app(settings: Settings) -> Celery:
                 "task": SWEEP,
                 "schedule": SWEEP_EVERY,
                 "options": {"expires": SWEEP_EVERY * 5},
-            }
+            },
+            "tick": {
+                "task": TICK,
+                "schedule": TICK_EVERY,
+                "options": {"expires": TICK_EVERY * 2},
+            },
         },
     )
     return app
@@ -136,6 +157,10 @@ class CeleryQueue:
     def deliver(self, webhook: str) -> None:
         """Ask a worker to send what is due to a webhook."""
         self._send(DELIVER, webhook)
+
+    def carry(self, proposal: str) -> None:
+        """Ask a worker to go on carrying a proposal out."""
+        self._send(CARRY, proposal)
 
     def _send(self, task: str, about: str) -> None:
         if rehearsing.get() is not None:
@@ -175,6 +200,13 @@ class ControlPlane:
     policies: Policies
     plans: Plans
     planner: Planner
+    rebalances: Rebalances
+    proposals: Proposals
+    port: PortAuthority
+    carrier: Carrier
+    accountant: Accountant
+    schedules: Schedules
+    clockwork: Clockwork
     forecasts: Forecasts
     webhooks: Webhooks
     deliveries: Deliveries
@@ -211,7 +243,7 @@ def control_plane(settings: Settings) -> ControlPlane:
         places=places,
         depots=depots,
         ledger=ledger,
-        invite=Invitations(settings, registry, vault),
+        invite=Invitations(settings, registry, vault, places),
         owner=f"porter-{vault.derive('owner').lower().translate(_PLAIN)[:12]}",
         agents_url=settings.agents_url,
         join_limit=settings.join_limit,
@@ -221,6 +253,14 @@ def control_plane(settings: Settings) -> ControlPlane:
     forecaster = Forecaster(plans, ledger, places, forecasts)
     deliveries, allow = Deliveries(database), allowing(settings.webhook_allow)
     post_there = partial(post, allow=allow)
+    planner = Planner(moves, plans, policies, registry, places, forecaster)
+    rebalances, proposals = Rebalances(database), Proposals(database)
+    schedules = Schedules(database)
+    photographer = Photographer(
+        *(Fleets(database), policies, places, forecaster),
+        *(Learned(forecaster), rates.load(settings.rates)),
+    )
+    proposer = Proposer(photographer, optimise, planner, proposals, places)
     return ControlPlane(
         settings=settings,
         database=database,
@@ -245,7 +285,23 @@ def control_plane(settings: Settings) -> ControlPlane:
         identity=Identity(database),
         policies=policies,
         plans=plans,
-        planner=Planner(moves, plans, policies, registry, places, forecaster),
+        planner=planner,
+        rebalances=rebalances,
+        proposals=proposals,
+        port=PortAuthority(proposer, rebalances, proposals, time.time),
+        carrier=Carrier(
+            proposals,
+            planner,
+            moves,
+            policies,
+            ledger,
+            time.time,
+            queue.enqueue,
+            settings.idle,
+        ),
+        accountant=Accountant(proposals, ledger, moves),
+        schedules=schedules,
+        clockwork=Clockwork(schedules, rebalances, proposer, places, time.time),
         forecasts=forecasts,
         webhooks=Webhooks(database),
         deliveries=deliveries,
@@ -265,17 +321,25 @@ class Invitations:
     The token in it is derived, so it is stored nowhere; the database has its hash.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, vault: Vault) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, vault: Vault, places: Places
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._vault = vault
+        self._places = places
 
     def __call__(self, key: str, host: HostRecord) -> str:
         secret = self._vault.derive(f"join {key}")
         until = self._settings.join_limit * 2
         self._registry.add_token(secret, time.time(), until, host.name, host.site)
         token = f"{secret}.{authority(self._settings).pin}"
-        return user_data(self._settings.agents_url, token, host.name, host.site)
+        site = self._places.get(host.site)
+        cloud = str(site.kind) if site.kind in METADATA else ""
+        where = site.settings.get("metadata_url") or site.settings.get("metadata_endpoint", "")
+        return user_data(
+            self._settings.agents_url, token, host.name, host.site, cloud, where if cloud else ""
+        )
 
 
 def authority(settings: Settings) -> Authority:

@@ -12,6 +12,7 @@ from porter.domain.container import Tree
 from porter.domain.host import HostFacts
 from porter.domain.workload import NETWORK, Blocker, WorkloadSpec
 from porter.network.base import HostNetwork
+from porter.protocol.messages import HostNotice
 from porter.runtimes.base import Checkpoints, Images, Runtime
 
 
@@ -67,12 +68,18 @@ class AgentParts:
     """CRIU's version, and why it cannot be used here (empty if it can)."""
     blockers: Callable[[WorkloadSpec, HostFacts, HostFacts], tuple[Blocker, ...]]
     """The target's check: workload, the source's facts, this host's facts."""
+    notices: Callable[[], tuple[HostNotice, ...]] | None = None
+    """What the place says is about to become of this machine; None: nobody to ask."""
 
 
-def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
+def agent_parts(
+    underlay: str, state: Path, scratch: Path, cloud: str = "", metadata_url: str = ""
+) -> AgentParts:
     """Podman, runc and CRIU on this host, whose own address is `underlay`.
 
-    `state` is the agent's directory on disk, `scratch` must be memory-backed. Changes nothing on
+    `state` is the agent's directory on disk, `scratch` must be memory-backed. `cloud`: the kind of
+    site whose metadata service tells of interruptions, empty for none; `metadata_url`: where that
+    is, if not where it always is. Raises Invalid for a kind that has none. Changes nothing on
     the host. The rooms are imported here: most commands never need them.
     """
     from porter.checkpoint import criu, gate, memory
@@ -102,4 +109,12 @@ def agent_parts(underlay: str, state: Path, scratch: Path) -> AgentParts:
         gate=gate.Gate,
         criu_facts=lambda: (criu.version(), criu.problem()),
         blockers=blockers,
+        notices=_notices(cloud, metadata_url) if cloud else None,
     )
+
+
+def _notices(cloud: str, url: str) -> Callable[[], tuple[HostNotice, ...]]:
+    from porter.providers.registry import open_metadata
+
+    metadata = open_metadata(cloud, url)
+    return lambda: tuple(HostNotice(one.kind, one.at) for one in metadata.notices())

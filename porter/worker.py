@@ -12,11 +12,13 @@ from porter.logs import about
 from porter.settings import Settings, load
 from porter.wiring import (
     ADVANCE,
+    CARRY,
     CHECKPOINT,
     DELIVER,
     REAP,
     REQUEST,
     SWEEP,
+    TICK,
     ControlPlane,
     control_plane,
 )
@@ -39,6 +41,7 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         try:
             with about(request=self.request.get(REQUEST), migration=migration_id):
                 control.engine.advance(migration_id)
+                control.carrier.ended(migration_id)
         except Transient as error:
             log.warning("cannot advance %s now, the sweep tries again: %s", migration_id, error)
 
@@ -67,6 +70,15 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         except Transient as error:
             log.warning("cannot send to %s now, the sweep tries again: %s", webhook, error)
 
+    @app.task(name=CARRY, ignore_result=True, bind=True)
+    def carry(self: Task, identity: str) -> None:
+        """Take one proposal as far as it goes now. May be lost, doubled or late."""
+        try:
+            with about(request=self.request.get(REQUEST)):
+                control.carrier.advance(identity)
+        except Transient as error:
+            log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
+
     @app.task(name=SWEEP, ignore_result=True)
     def sweep() -> None:
         """Send again what may have been lost."""
@@ -76,8 +88,18 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
             control.keeper.sweep()
             control.planner.sweep(time.time())
             control.courier.sweep()
+            control.carrier.sweep()
+            control.port.sweep()
         except Transient as error:
             log.warning("cannot sweep now: %s", error)
+
+    @app.task(name=TICK, ignore_result=True)
+    def tick() -> None:
+        """Begin what schedules have due. May be lost, doubled or late."""
+        try:
+            control.clockwork.tick()
+        except Transient as error:
+            log.warning("cannot look at the schedules now: %s", error)
 
     return app, control
 
@@ -102,7 +124,7 @@ def run_worker(settings: Settings) -> None:
 def run_beat(settings: Settings) -> None:
     """Send the sweep's messages until SIGTERM. Exactly one should run. Blocks."""
     app, _ = make_app(settings)
-    # Nothing to remember between runs: the only schedule is "every two seconds".
+    # Nothing to remember between runs: everything is "every few seconds".
     app.Beat(scheduler_cls="celery.beat:Scheduler", loglevel="INFO", quiet=True).run()
 
 

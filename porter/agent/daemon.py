@@ -15,6 +15,7 @@ from porter.agent.facts import Facts
 from porter.agent.join import Identity
 from porter.agent.journal import Journal
 from porter.agent.network_view import corrected
+from porter.agent.notices import Listener
 from porter.agent.operations import Operations
 from porter.agent.peer_server import PeerServer
 from porter.agent.recovery import Recovery, Tender
@@ -93,6 +94,8 @@ class Daemon:
         self._network: Network | None = None
         self._found: tuple[FoundWorkload, ...] = ()
         self._threads: list[threading.Thread] = []
+        ask = parts.notices
+        self._listener = None if ask is None else Listener(ask, self._beat_now.set, self._stop)
 
     @property
     def peer_port(self) -> int:
@@ -114,6 +117,8 @@ class Daemon:
         ):
             self._threads.append(threading.Thread(target=body, name=name, daemon=True))
         self._threads.append(Tender(self._recovery, _TEND_EVERY_S, self._stop))
+        if self._listener is not None:
+            self._threads.append(self._listener)
         for thread in self._threads:
             thread.start()
 
@@ -161,7 +166,8 @@ class Daemon:
             OpenHandover(one.migration, one.workload, one.role, one.state, one.note)
             for one in self._context.ledger.open()
         )
-        beat = Heartbeat(self._facts.gather(), self._found, handovers)
+        notices = () if self._listener is None else self._listener.heard
+        beat = Heartbeat(self._facts.gather(), self._found, handovers, notices)
         self._apply(self._control.heartbeat(beat))
         if not busy:
             self._residents.claim(self._found)

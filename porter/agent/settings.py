@@ -19,6 +19,10 @@ class AgentSettings:
     """Needed for the first start only."""
     name: str = ""
     site: str = "onprem"
+    cloud: str = ""
+    """`aws`, `azure`, `gcp` or `openstack`: whose metadata service tells of interruptions."""
+    metadata_url: str = ""
+    """Where that service is, if not where it always is."""
     underlay: str = ""
     """Address at which other hosts reach this one; empty: the one used towards `url`."""
     peer_port: int = PEER_PORT

@@ -24,6 +24,13 @@ _USER_ERRORS = (Invalid, Denied, NotFound, Conflict)
 @click.option("--token", envvar="PORTER_JOIN_TOKEN", help="One-time token, for the first start.")
 @click.option("--name", default="", help="This host's name; its hostname if not given.")
 @click.option("--site", default="onprem", show_default=True, help="Where the host stands.")
+@click.option(
+    "--cloud",
+    envvar="PORTER_CLOUD",
+    type=click.Choice(["aws", "azure", "gcp", "openstack"]),
+    help="Ask this cloud's metadata service whether the machine is to be taken away.",
+)
+@click.option("--metadata-url", envvar="PORTER_METADATA_URL", default="", hidden=True)
 @click.option("--underlay", metavar="IP", default="", help="Address for other hosts to reach us.")
 @click.option("--peer-port", default=PEER_PORT, show_default=True, help="Port for other hosts.")
 @click.option(
@@ -34,7 +41,15 @@ _USER_ERRORS = (Invalid, Denied, NotFound, Conflict)
     help="Directory for the journal, key and certificate.",
 )
 def agent(
-    url: str, token: str | None, name: str, site: str, underlay: str, peer_port: int, state: Path
+    url: str,
+    token: str | None,
+    name: str,
+    site: str,
+    cloud: str | None,
+    metadata_url: str,
+    underlay: str,
+    peer_port: int,
+    state: Path,
 ) -> None:
     """Make this machine a Porter host and serve until SIGTERM."""
     from porter.wiring_agent import agent_parts  # the concrete rooms are costly to import
@@ -47,11 +62,14 @@ def agent(
         token=token,
         name=name,
         site=site,
+        cloud=cloud or "",
+        metadata_url=metadata_url,
         underlay=underlay,
         peer_port=peer_port,
     )
     try:
-        run(settings, lambda underlay: agent_parts(underlay, settings.state, settings.scratch))
+        told = (settings.state, settings.scratch, settings.cloud, settings.metadata_url)
+        run(settings, lambda underlay: agent_parts(underlay, *told))
     except PorterError as error:
         click.echo(f"porter agent: {error}", err=True)
         sys.exit(2 if isinstance(error, _USER_ERRORS) else 1)

@@ -40,6 +40,18 @@ COMMANDS = {
         "porter.cli.plans:plan",
         "Moves planned beforehand: create, ls, show, approve, decline, execute.",
     ),
+    "rebalance": (
+        "porter.cli.proposals:rebalance",
+        "Runs of the optimiser over the fleet: run, ls, show.",
+    ),
+    "proposal": (
+        "porter.cli.proposals:proposal",
+        "Moves that pay together: ls, show, explain, approve, decline, execute, stop.",
+    ),
+    "schedule": (
+        "porter.cli.schedules:schedule",
+        "When the optimiser is asked by itself: add, ls, show, rm.",
+    ),
     "policy": (
         "porter.cli.policies:policy",
         "What moves must keep to: ls, show, apply, rm, test, schema.",

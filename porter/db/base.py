@@ -37,6 +37,8 @@ class HostRecord:
     joined_at: float
     certificate: str | None = None
     """PEM; null for a host that joined before this was kept, or has not joined yet."""
+    notices: tuple[dict[str, Any], ...] = ()
+    """What its place says is about to become of it: `kind`, `at`, and `seen` (when we heard)."""
 
     def alive(self, now: float) -> bool:
         return self.last_seen is not None and self.silent(now) < ALIVE_FOR
@@ -280,6 +282,10 @@ class InstanceRecord:
     empty_since: float | None
     gone: float | None
     wake_at: float
+    launched_at: float | None = None
+    """When it began by its provider's word; None where that does not tell: then `launched`."""
+    ended_at: float | None = None
+    """When it ended by its provider's word; None: then `gone`."""
 
 
 @dataclass(frozen=True)

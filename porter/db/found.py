@@ -36,7 +36,11 @@ class Found:
             c.execute(
                 sa.update(t.hosts)
                 .where(t.hosts.c.id == host.id)
-                .values(facts=codec.dump(beat.facts), last_seen=now)
+                .values(
+                    facts=codec.dump(beat.facts),
+                    last_seen=now,
+                    notices=_notices(c, host, beat, now) or None,
+                )
             )
             moving = self._moving(c, now)
             for found in beat.workloads:
@@ -181,6 +185,26 @@ class Found:
         """Raises NotFound for one that no host has, or that belongs to another project."""
         with self._db.read() as c:
             return get_workload(c, name, projects)
+
+
+def _notices(
+    c: sa.Connection, host: HostRecord, beat: Heartbeat, now: float
+) -> list[dict[str, Any]]:
+    """What the host's place says is about to become of it, each with when we first heard of it."""
+    if not beat.notices:
+        return []
+    row = c.execute(sa.select(t.hosts.c.notices).where(t.hosts.c.id == host.id)).first()
+    known = {(one["kind"], one["at"]): one for one in (row.notices if row else None) or ()}
+    found = []
+    for notice in beat.notices:
+        key = (notice.kind, notice.at)
+        if key not in known:
+            when = f" at {notice.at}" if notice.at else ""
+            what = f"{host.name} is about to be taken away: {notice.kind}{when}"
+            data = {"host": host.id, "kind": notice.kind, "at": notice.at}
+            rows.add_event(c, now, "host.notice", what, data=data)
+        found.append(known.get(key) or {"kind": notice.kind, "at": notice.at, "seen": now})
+    return found
 
 
 def get_workload(c: sa.Connection, name: str, projects: Projects = None) -> WorkloadRecord:

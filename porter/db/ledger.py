@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,15 +55,27 @@ class Ledger:
                 .on_conflict_do_nothing(index_elements=["key"])
             )
 
-    def running(self, key: str, instance: str, public_address: str, now: float) -> None:
-        """The machine runs. One that is being removed stays so."""
+    def running(
+        self,
+        key: str,
+        instance: str,
+        public_address: str,
+        now: float,
+        launched_at: float | None = None,
+    ) -> None:
+        """The machine runs, since `launched_at` by its provider's word. One that is being removed
+        stays so."""
         i = t.instances
         with self._db.write() as c:
             c.execute(
                 sa.update(i)
                 .where(i.c.key == key, i.c.state == "launching")
                 .values(
-                    state="running", instance=instance, public_address=public_address, launched=now
+                    state="running",
+                    instance=instance,
+                    public_address=public_address,
+                    launched=now,
+                    launched_at=launched_at,
                 )
             )
 
@@ -87,14 +100,19 @@ class Ledger:
                 .values(state="draining", token=token, reason=reason, wake_at=wake_at)
             )
 
-    def gone(self, key: str, now: float) -> None:
-        """All that was made under the key is gone; its host is forgotten once nothing needs it."""
+    def gone(self, key: str, now: float, ended_at: float | None = None) -> None:
+        """All that was made under the key is gone, since `ended_at` by its provider's word; its
+        host is forgotten once nothing needs it."""
         i = t.instances
         with self._db.write() as c:
             row = c.execute(sa.select(i).where(i.c.key == key)).first()
             if row is None or row.state == "gone":
                 return
-            c.execute(sa.update(i).where(i.c.key == key).values(state="gone", token="", gone=now))
+            c.execute(
+                sa.update(i)
+                .where(i.c.key == key)
+                .values(state="gone", token="", gone=now, ended_at=ended_at)
+            )
             rows.add_event(
                 c,
                 now,
@@ -130,6 +148,10 @@ class Ledger:
 
     def of_migration(self, migration: str) -> list[InstanceRecord]:
         return self._where(t.instances.c.migration == migration)
+
+    def of_names(self, names: Sequence[str]) -> list[InstanceRecord]:
+        """Of hosts by these names, also those that are gone."""
+        return self._where(t.instances.c.host_name.in_(names))
 
     def of_site(self, site: str) -> list[InstanceRecord]:
         return self._where(t.instances.c.site == site)

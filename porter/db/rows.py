@@ -46,6 +46,7 @@ def host(row: sa.Row[Any]) -> HostRecord:
         last_seen=row.last_seen,
         joined_at=row.joined_at,
         certificate=row.certificate,
+        notices=tuple(row.notices or ()),
     )
 
 

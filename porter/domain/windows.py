@@ -77,6 +77,22 @@ def next_open(sets: Sequence[Sequence[Window]], now: float) -> float | None:
     return None
 
 
+def last_opening(cron: str, zone: str, after: float, until: float) -> float | None:
+    """The last time that an expression comes true after a moment and not after another; None if it
+    does not."""
+    found = None
+    for at in _openings(Window(cron, zone, 60), after):
+        if at > until:
+            break
+        found = at
+    return found
+
+
+def next_opening(cron: str, zone: str, after: float) -> float | None:
+    """The first time that an expression comes true after a moment."""
+    return next(_openings(Window(cron, zone, 60), after), None)
+
+
 def _opens(windows: Sequence[Window], at: float) -> float:
     if is_open(windows, at):
         return at

@@ -211,6 +211,9 @@ def _been(workload: WorkloadRecord, host: str, past: Sequence[Past]) -> bool:
 def _new_machine(provider: Provider, options: Options) -> tuple[Told, str]:
     """The dearest that may be made: what the request allows, as the cheapest may not be to be had.
     In the currency of the site's smallest type."""
+    if options.instance_type:
+        exact = _quote(provider, options.instance_type, options.terms or "on_demand")
+        return Told(exact.amount, exact.currency, exact.source), exact.as_of
     if options.max_price is None:
         return Told(None, "", "no maximum is set for the machine to be made"), ""
     kinds = () if provider.hosts is None else provider.hosts.types()
@@ -223,7 +226,7 @@ def _new_machine(provider: Provider, options: Options) -> tuple[Told, str]:
     return Told(Decimal(options.max_price), quote.currency, "the maximum asked for"), quote.as_of
 
 
-def _quote(provider: Provider, item: str) -> Quote:
-    told = {} if provider.pricing is None else provider.pricing.quotes([item], "on_demand")
+def _quote(provider: Provider, item: str, terms: str = "on_demand") -> Quote:
+    told = {} if provider.pricing is None else provider.pricing.quotes([item], terms)
     missing = Quote(item, None, "", "hour", "", f"no prices of {provider.config.name} are known")
     return told.get(item, missing)

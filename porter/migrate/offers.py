@@ -23,18 +23,31 @@ def launcher(place: Provider) -> HostLifecycle:
 
 
 def offers(
-    place: Provider, spec: WorkloadSpec, source: HostFacts, limit: Decimal | None = None
+    place: Provider,
+    spec: WorkloadSpec,
+    source: HostFacts,
+    limit: Decimal | None = None,
+    only: str = "",
+    terms: str = "on_demand",
 ) -> list[Candidate]:
-    """Sizes that would do, cheapest first. Raises Unsupported with the reason if there is none."""
+    """Sizes that would do, cheapest first; `only`: none but this one. Raises Unsupported with the
+    reason if there is none."""
     need = need_of(spec, source)
-    fits = fitting(launcher(place).types(), need)
+    types = launcher(place).types()
+    fits = fitting([kind for kind in types if only in ("", kind.name)], need)
     names = [kind.name for kind in fits]
-    quotes = {} if place.pricing is None else dict(place.pricing.quotes(names))
+    quotes = {} if place.pricing is None else dict(place.pricing.quotes(names, terms))
     for name in names:
         missing = f"no prices of {place.config.name} are known"
         quotes.setdefault(name, Quote(name, None, "", "hour", "", missing))
     order = ranked(fits, quotes, limit)
     if not order:
+        if only:
+            raise Unsupported(
+                f"cannot make a {only} at {place.config.name}: it is not offered there, or does "
+                "not fit this workload",
+                "have a new proposal made",
+            )
         below = f" for at most {limit} an hour" if limit is not None and fits else ""
         raise Unsupported(
             f"cannot find a size of machine at {place.config.name} with "

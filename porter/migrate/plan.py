@@ -63,6 +63,10 @@ class Options:
     """The store through which the hosts shall talk, though they may reach each other."""
     undoes: str = ""
     """The migration that this one moves back."""
+    instance_type: str = ""
+    """The one size that the new machine may be; empty: the cheapest that fits."""
+    terms: str = ""
+    """`on_demand` or `spot`, for the new machine; empty: on demand."""
 
 
 def choose(mode: Mode) -> Mode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +44,10 @@ class Asked:
     via: str | None = None
     undoes: str = ""
     """The migration that it moves back."""
+    instance_type: str = ""
+    """The one size that a new machine may be; empty: the cheapest that fits."""
+    terms: str = ""
+    """`on_demand` or `spot`, for a new machine; empty: on demand."""
     scheduled: bool = False
     """Nobody asked for it: policies refuse what is not known or not sure."""
 
@@ -203,6 +208,30 @@ class Planner:
         refuse(*prospect.names, judged.verdict.refusals, judged.verdict)
         if judged.verdict.demands:
             self._ask(prospect, by, now, judged)
+        return self._begin(prospect, by, now, judged, key, digest)
+
+    def carry_out(
+        self,
+        prospect: Prospect,
+        by: Principal,
+        now: float,
+        key: str,
+        digest: str,
+        met: Collection[tuple[str, str]],
+    ) -> str:
+        """Begin a move of something that was decided on as a whole; returns its migration. `met`:
+        (policy, rule) of the demands that were approved with it. The same key again is the same
+        migration. Raises PolicyRefused, or ApprovalRequired for a demand that nobody has met."""
+        judged = self.judge(prospect, now)
+        verdict = judged.verdict
+        refuse(*prospect.names, verdict.refusals, verdict)
+        for one in verdict.demands:
+            if (one.policy, one.rule) not in met:
+                raise ApprovalRequired(
+                    f"cannot move {prospect.workload.name} to {prospect.to}: policy {one.policy} "
+                    f"asks for more: {one.why}",
+                    one.remedy,
+                )
         return self._begin(prospect, by, now, judged, key, digest)
 
     def _ask(self, prospect: Prospect, by: Principal, now: float, judged: Judgement) -> None:
@@ -383,6 +412,8 @@ def _prospect(
         max_price=asked.max_price,
         via=asked.via or "",
         undoes=asked.undoes,
+        instance_type=asked.instance_type,
+        terms=asked.terms,
     )
     site = asked.to if target is None else target.site
     return Prospect(asked, workload, source, target, site, choose(Mode(asked.mode)), options)

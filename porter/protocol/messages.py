@@ -403,10 +403,21 @@ class OpenHandover:
 
 
 @dataclass(frozen=True)
+class HostNotice:
+    """The place is about to take the machine away, stop or restart it."""
+
+    kind: str
+    """`terminate`, `stop`, `restart` or `maintenance`."""
+    at: str
+    """ISO 8601; empty if not told."""
+
+
+@dataclass(frozen=True)
 class Heartbeat:
     facts: HostFacts
     workloads: tuple[FoundWorkload, ...]
     handovers: tuple[OpenHandover, ...] = ()
+    notices: tuple[HostNotice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ EXAMPLES: dict[str, Any] = {
     "Approval": {"hash": "0" * 64, "reason": "agreed with the team"},
     "Decline": {"reason": "not before the sale"},
     "RulesRequest": {"workload": "shop"},
+    "RebalanceIn": {"project": "default", "workloads": ["shop-*"], "horizon": 2592000},
+    "ProposalApproval": {"hash": "0" * 64, "reason": "cheaper, and the window fits"},
+    "ProposalDecline": {"reason": "not before the sale"},
+    "ScheduleIn": {"cron": "0 3 * * *", "zone": "Europe/Berlin", "auto": "propose"},
+    "StopIn": {"reason": "the new machines look slow"},
     "VerdictRequest": {"workload": "shop", "to": "aws:eu-west-1"},
     "Problem": {
         "type": "/problems/conflict",

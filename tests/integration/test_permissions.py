@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from porter.db import tables as t
 from porter.db.base import NewMigration
+from porter.db.rebalances import Outcome, Trigger
 from porter.db.registry import Identity as Certificate
 from porter.db.webhooks import WebhookRecord
 from porter.domain.identity import EVERYWHERE, Grant, Permission, Principal, Role
@@ -22,11 +23,13 @@ from porter.domain.migration import StepKind
 from porter.domain.webhook import Health
 from porter.migrate.planning import Asked
 from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.schedule.authority import new_run
 from porter.web.api import workloads
 from porter.webhooks.signing import Secrets, new_secret, seal
 from porter.wiring import ControlPlane
 from tests.saga.simulation import facts
 from tests.unit.web.conftest import Serving, served
+from tests.unit.web.offered import example
 from tests.unit.web.permissions import RULES, Rule, Where
 
 READ, OPERATE, APPROVE, ADMIN = Permission
@@ -44,6 +47,9 @@ NOTHING = {
     "plan": "p-zzz",
     "policy": "zzz-rule",
     "webhook": "wh-zzz",
+    "run": "r-zzz",
+    "proposal": "o-zzz",
+    "schedule": "zzz-nightly",
     "project": "zzz",
 }
 PROJECTS = ("shop", "bank")
@@ -120,6 +126,12 @@ class Fleet:
         _, token = control.identity.add_token(
             f"{project}-ci", self.somebody, project, [READ], now + 3600, now
         )
+        offered = example(f"r-{project}", workload.name, project, now)
+        run = new_run(Trigger.MANUAL, None, None, project, {}, "x", now)
+        found = Outcome({}, {}, {}, [], [offered])
+        nightly = f"{project}-nightly"
+        control.schedules.put(nightly, project, "0 3 * * *", "UTC", {}, "x", now)
+        control.rebalances.add(replace(run, id=f"r-{project}"), found, now)
         return {
             "workload": workload.name,
             "migration": move,
@@ -129,6 +141,9 @@ class Fleet:
             "plan": plan.id,
             "policy": f"{project}-rule",
             "webhook": self._webhook(control, project, now),
+            "run": f"r-{project}",
+            "proposal": offered.id,
+            "schedule": f"{project}-nightly",
         }
 
     def _webhook(self, control: ControlPlane, project: str, now: float) -> str:

@@ -35,6 +35,7 @@ from porter.protocol.messages import (
     HandoverReport,
     HandoverState,
     Heartbeat,
+    HostNotice,
     Kind,
     Prepared,
     Reached,
@@ -132,6 +133,8 @@ class SimHost:
     """It reaches no other host."""
     vias: list[str] = field(default_factory=list)
     """The routes that it was told, one per command."""
+    notices: tuple[HostNotice, ...] = ()
+    """What its place says is about to become of it."""
     made: bool = False
     """It is a machine that Porter made."""
     labels: dict[str, str] = field(default_factory=dict)
@@ -365,7 +368,7 @@ class SimHost:
             for name in sorted(self.running)
             if self.runs(name)
         )
-        return Heartbeat(facts(self.name), found)
+        return Heartbeat(facts(self.name), found, notices=self.notices)
 
 
 def transient() -> Transient:

@@ -7,6 +7,7 @@ removed), `launched` (when the machine began to run).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,7 @@ from porter.providers.base import HostLifecycle, InstanceState, LaunchSpec, Pend
 LOOK = 2.0
 """Seconds between looks for a new machine's agent."""
 TAG_MIGRATION = "porter-migration"
+SPOT = "spot"
 
 
 def key_of(migration: str, index: int) -> str:
@@ -67,10 +69,16 @@ class Provision:
             return Failed(sentence(spec.blockers))
         if context.source.facts is None:
             return Failed(f"cannot tell what {context.workload.name} needs: its host never joined")
-        limit = context.migration.plan.get("max_price")
+        wish = context.migration.plan
+        limit = wish.get("max_price")
         place = self._machines.places.open(context.target.site)
         order = offers(
-            place, spec, context.source.facts, None if limit is None else Decimal(str(limit))
+            place,
+            spec,
+            context.source.facts,
+            None if limit is None else Decimal(str(limit)),
+            only=str(wish.get("instance_type", "")),
+            terms=str(wish.get("terms", "on_demand")),
         )
         context.memory |= {
             "types": [one.kind.name for one in order],
@@ -99,6 +107,7 @@ class Provision:
             user_data=machines.invite(key, context.target),
             owner=machines.owner,
             tags={TAG_MIGRATION: context.migration.id},
+            spot=context.migration.plan.get("terms") == SPOT,
         )
         try:
             made = hosts.launch(spec, str(memory.get("token", "")))
@@ -109,7 +118,8 @@ class Provision:
             return Wait(seconds=made.seconds)
         if made.state is InstanceState.FAILED:
             return self._next(context, made.problem or f"{kind} failed to start")
-        machines.ledger.running(key, made.id, made.public_address, context.now)
+        begun = seconds_of(made.launched_at)
+        machines.ledger.running(key, made.id, made.public_address, context.now, begun)
         memory |= {"token": "", "launched": context.now, "instance": made.id}
         context.tell("provision", f"{kind} runs; waiting for its agent", instance=made.id)
         return Wait(seconds=LOOK)
@@ -185,6 +195,15 @@ class Provision:
                 tokens[row.key] = pending.token
                 pauses.append(pending.seconds)
         return Wait(seconds=min(pauses)) if pauses else Done()
+
+
+def seconds_of(moment: str) -> float | None:
+    """A provider's ISO 8601 time in seconds since the epoch; None if it told none."""
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _plain(quote: Quote) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from porter.domain.errors import NotFound, Transient
+from porter.providers.aws.settings import METADATA_URL
 from porter.providers.base import Notice
 
 SECONDS = 2
@@ -26,7 +27,7 @@ EVENT_KINDS = {
 
 
 class AwsMetadata:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str = METADATA_URL) -> None:
         self._url = url.rstrip("/")
         # It is on the link: no proxy of the environment may come between.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -29,6 +29,6 @@ def open_site(config: SiteConfig) -> Provider:
         addressing=GcpAddressing(session),
         balancing=GcpBalancing(session),
         dns=GcpDns(session),
-        metadata=GcpMetadata(session.settings),
+        metadata=GcpMetadata(session.settings.metadata_endpoint),
         rights=GcpRights(session),
     )

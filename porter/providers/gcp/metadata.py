@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from porter.domain.errors import NotFound
 from porter.providers.base import Notice
 from porter.providers.gcp.machines import identity, last
-from porter.providers.gcp.settings import GcpSettings
+from porter.providers.gcp.settings import METADATA
 
 TIMEOUT = 2.0
 FLAVOR = "Metadata-Flavor"
@@ -20,8 +20,8 @@ EVENTS = {
 
 
 class GcpMetadata:
-    def __init__(self, settings: GcpSettings) -> None:
-        self._base = f"{settings.metadata_endpoint}/computeMetadata/v1/instance/"
+    def __init__(self, endpoint: str = METADATA) -> None:
+        self._base = f"{endpoint.rstrip('/')}/computeMetadata/v1/instance/"
         # Link-local: never through a proxy of the environment.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 

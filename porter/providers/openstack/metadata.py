@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 
 from porter.domain.errors import NotFound
 from porter.providers.base import Notice
+from porter.providers.openstack.settings import METADATA
 
 SECONDS = 2
 PATH = "/openstack/latest/meta_data.json"
 
 
 class OpenStackMetadata:
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str = METADATA, headers: Mapping[str, str] | None = None) -> None:
         self._url = url.rstrip("/")
         self._headers = dict(headers or {})
         # It is on the link: no proxy of the environment may come between.

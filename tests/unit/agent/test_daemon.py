@@ -12,9 +12,11 @@ import pytest
 from porter.agent import join as joining
 from porter.agent.daemon import Daemon
 from porter.agent.facts import Facts
+from porter.agent.notices import Listener
 from porter.agent.settings import AgentSettings
+from porter.domain.errors import NotFound, PorterError
 from porter.protocol import codec
-from porter.protocol.messages import Command, Inspect, Kind, Query
+from porter.protocol.messages import Command, HostNotice, Inspect, Kind, Query
 from tests.unit.agent.ca import Authority
 from tests.unit.agent.control_plane import FakeControlPlane
 from tests.unit.agent.fakes import ADDRESS, WORKLOAD, Container, FakeHost, Power, World, parts_of
@@ -110,6 +112,27 @@ def test_results_survive_outages_and_restarts(machine: Machine) -> None:
     if "c1" not in control.results:  # it was stopped before it had begun: delivered again
         control.commands.append(_command("c1", Kind.INSPECT, Inspect(WORKLOAD)))
     control.wait_for(lambda: "c1" in control.results)
+
+
+def test_notices_of_the_place_are_told_at_once() -> None:
+    told: list[tuple[HostNotice, ...]] = [(), (HostNotice("terminate", "soon"),)]
+    beats: list[str] = []
+    answers: list[Any] = [*told, NotFound("cannot ask"), *told[::-1]]
+
+    def ask() -> tuple[HostNotice, ...]:
+        answer = answers.pop(0)
+        if isinstance(answer, PorterError):
+            raise answer
+        return tuple(answer)
+
+    listener = Listener(ask, lambda: beats.append("now"), threading.Event())
+    heard = []
+    for _ in range(5):
+        listener.look()
+        heard.append(listener.heard)
+    # What cannot be asked has not changed; what is taken back is forgotten.
+    assert heard == [(), told[1], told[1], told[1], ()]
+    assert beats == ["now", "now"]
 
 
 @pytest.mark.parametrize("takes", [0.3, 60.0])

@@ -57,6 +57,9 @@ class Recorder:
     def deliver(self, webhook: str) -> None:
         self.enqueued.append(webhook)
 
+    def carry(self, proposal: str) -> None:
+        self.enqueued.append(proposal)
+
 
 @dataclass
 class Serving:

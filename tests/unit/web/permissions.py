@@ -42,6 +42,8 @@ WORKLOAD, MIGRATION, CHECKPOINT = (
     {"key": "kept"},
 )
 HOST, SITE, STORE, USER = {"name": "host"}, {"name": "site"}, {"name": "store"}, {"user": "user"}
+SCHEDULE = {"name": "schedule"}
+RUN, PROPOSAL = {"rebalance_id": "run"}, {"proposal_id": "proposal"}
 PLAN, POLICY = {"plan_id": "plan"}, {"name": "policy"}
 WEBHOOK = {"webhook_id": "webhook"}
 GRANT = {**USER, "project": "project", "role": "role"}
@@ -79,6 +81,27 @@ RULES = {
     "POST /v1/plans/{plan_id}/approve": Rule(Where.PROJECT, APPROVE, {"hash": "0" * 64}, PLAN),
     "POST /v1/plans/{plan_id}/decline": Rule(Where.PROJECT, APPROVE, {"reason": "why"}, PLAN),
     "POST /v1/plans/{plan_id}/execute": Rule(Where.PROJECT, OPERATE, names=PLAN),
+    "GET /v1/rebalances": Rule(Where.ANY),
+    "POST /v1/rebalances": Rule(Where.NAMED, OPERATE, {"project": "$project"}),
+    "GET /v1/rebalances/{rebalance_id}": Rule(Where.PROJECT, names=RUN),
+    "GET /v1/proposals": Rule(Where.ANY),
+    "GET /v1/proposals/{proposal_id}": Rule(Where.PROJECT, names=PROPOSAL),
+    "POST /v1/proposals/{proposal_id}/approve": Rule(
+        Where.PROJECT, APPROVE, {"hash": "0" * 64}, PROPOSAL
+    ),
+    "POST /v1/proposals/{proposal_id}/decline": Rule(
+        Where.PROJECT, APPROVE, {"reason": "why"}, PROPOSAL
+    ),
+    "POST /v1/proposals/{proposal_id}/execute": Rule(Where.PROJECT, OPERATE, names=PROPOSAL),
+    "POST /v1/proposals/{proposal_id}/stop": Rule(Where.PROJECT, OPERATE, {}, PROPOSAL),
+    "GET /v1/proposals/{proposal_id}/receipt": Rule(Where.PROJECT, names=PROPOSAL),
+    "GET /v1/schedules": Rule(Where.ANY),
+    "GET /v1/schedules/{name}": Rule(Where.PROJECT, names=SCHEDULE),
+    "PUT /v1/schedules/{name}": Rule(
+        Where.NAMED, ADMIN, {"cron": "0 3 * * *", "project": "$project"}, SCHEDULE
+    ),
+    "DELETE /v1/schedules/{name}": Rule(Where.PROJECT, ADMIN, names=SCHEDULE),
+    "GET /v1/workloads/{name}/explanation": Rule(Where.PROJECT, names=WORKLOAD),
     "GET /v1/policies": Rule(Where.FLEET),
     "GET /v1/policies/{name}": Rule(Where.PROJECT, names=POLICY, roles=True),
     "PUT /v1/policies/{name}": Rule(Where.NAMED, ADMIN, {"document": "$document"}, POLICY),
