@@ -301,7 +301,10 @@ def control_plane(settings: Settings) -> ControlPlane:
         ),
         accountant=Accountant(proposals, ledger, moves),
         schedules=schedules,
-        clockwork=Clockwork(schedules, rebalances, proposer, places, time.time),
+        clockwork=Clockwork(
+            *(schedules, rebalances, proposer, places, time.time),
+            prices_every=max(settings.prices_every, 1.0),
+        ),
         forecasts=forecasts,
         webhooks=Webhooks(database),
         deliveries=deliveries,
