@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -27,8 +28,9 @@ Word = Annotated[str | None, Query(min_length=1, max_length=255)]
 NUMBERS = 2**63
 SILENCE = 10.0
 """Seconds after which a comment tells that the line is alive."""
-ASK_AGAIN = 20.0
-"""Seconds between looks whether the caller may still read."""
+ASK_AGAIN = 30.0
+"""Seconds between looks whether the caller may still read: a quarter more or less, so that streams
+which began together do not ask together."""
 PAGE = 500
 COME_BACK_MS = (1000, 5000)
 """When a stream whose connection breaks should come back, at least and at most: if a replica dies,
@@ -89,6 +91,11 @@ def readable(principal: Principal) -> Projects:
     return projects
 
 
+def reader(principal: Principal) -> Callable[[str], bool]:
+    """Whether it may read a project; every project is looked at once."""
+    return lru_cache(lambda project: principal.may(Permission.READ, project))
+
+
 def _kind(given: str | None) -> str:
     if given is None or PREFIX.startswith(given):
         return ""
@@ -140,22 +147,22 @@ async def _stream(
 async def _live(
     request: Request, caller: Principal, wanted: Wanted, line: Line, newest: int
 ) -> AsyncIterator[bytes]:
-    asked, sent, present = time.monotonic(), time.monotonic(), caller
+    sent, present, may_read = time.monotonic(), caller, reader(caller)
+    ask = sent + ASK_AGAIN * random.uniform(0.75, 1.25)
     while True:
-        if time.monotonic() - asked > ASK_AGAIN:
+        if time.monotonic() > ask:
             still = await run_in_threadpool(_again, request, present)
             if still is None:
                 return
-            asked, present = time.monotonic(), still
+            present, may_read = still, reader(still)
+            ask = time.monotonic() + ASK_AGAIN * random.uniform(0.75, 1.25)
         found = await line.take(max(0.0, sent + SILENCE - time.monotonic()))
         if found is None:
             return
         piece = b"".join(
             news.frame
             for news in found
-            if news.event.id > newest
-            and wanted.fits(news.event)
-            and present.may(Permission.READ, news.event.project)
+            if news.event.id > newest and wanted.fits(news.event) and may_read(news.event.project)
         )
         if piece or time.monotonic() - sent >= SILENCE:
             yield piece or b": still here\n\n"
