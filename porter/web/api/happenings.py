@@ -129,8 +129,9 @@ async def _stream(
     hub: Hub = request.app.state.hub
     line = await hub.join(after)
     try:
-        yield f": hello\nretry: {random.randint(*COME_BACK_MS)}\n\n".encode()
         newest = line.begin if after is None else after
+        # So that a stream which breaks before its first event misses nothing when it resumes.
+        yield f": hello\nid: {newest}\nretry: {random.randint(*COME_BACK_MS)}\n\n".encode()
         while newest < line.begin:
             found = await run_in_threadpool(
                 _page, happenings, newest, line.begin, readable(caller), wanted, PAGE
@@ -164,8 +165,9 @@ async def _live(
             for news in found
             if news.event.id > newest and wanted.fits(news.event) and may_read(news.event.project)
         )
+        newest = max(newest, found[-1].event.id) if found else newest
         if piece or time.monotonic() - sent >= SILENCE:
-            yield piece or b": still here\n\n"
+            yield piece or f": still here\nid: {newest}\n\n".encode()
             sent = time.monotonic()
 
 
