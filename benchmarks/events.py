@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import sqlalchemy as sa
 
 import porter
@@ -81,6 +82,8 @@ class Proof:
     reconnected: int
     lag_ms: list[float]
     asked: Asked
+    cpu: float
+    """Processor seconds of the surviving replica for each second in which it was alone."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -107,6 +110,11 @@ class Replica:
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)
+
+    def cpu(self) -> float:
+        """Processor seconds that it has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
 
 @contextmanager
@@ -167,7 +175,9 @@ async def _load(
     asking = loop.run_in_executor(pool, ask, urls, token, paths, load.requests, load.seconds)
     await asyncio.sleep(load.seconds / 2)
     replicas[0].kill()
+    killed, used = time.monotonic(), replicas[1].cpu()
     asked, written = await asyncio.gather(asking, writing)
+    used = (replicas[1].cpu() - used) / (time.monotonic() - killed)
     last, until = _newest(known), time.monotonic() + LAST_WORDS_S
     while time.monotonic() < until and not all(s.heard and s.heard[-1] == last for s in streams):
         await asyncio.sleep(0.1)
@@ -176,7 +186,7 @@ async def _load(
     await asyncio.gather(*running, return_exceptions=True)
     told = _written(known, base)
     assert len(told) == written, "somebody else writes events, too"
-    return _judged(streams, told, asked)
+    return _judged(streams, told, asked, used)
 
 
 def _newest(known: Database) -> int:
@@ -201,7 +211,9 @@ def _names(known: Database) -> dict[str, str]:
         }
 
 
-def _judged(streams: Sequence[Stream], written: dict[int, float], asked: Asked) -> Proof:
+def _judged(
+    streams: Sequence[Stream], written: dict[int, float], asked: Asked, cpu: float
+) -> Proof:
     expected, wrong, lags = list(written), [f"a request: {why}" for why in asked.wrong], []
     for number, stream in enumerate(streams):
         if list(stream.heard) != expected:
@@ -217,6 +229,7 @@ def _judged(streams: Sequence[Stream], written: dict[int, float], asked: Asked) 
         reconnected=sum(stream.connections > 1 for stream in streams),
         lag_ms=lags,
         asked=asked,
+        cpu=cpu,
         wrong=wrong,
     )
 
@@ -239,6 +252,8 @@ def _told(proof: Proof) -> Iterator[str]:
     ms = [one for _, _, one in answers]
     yield f"events written {proof.events}, heard {proof.heard}; reconnected {proof.reconnected}"
     yield f"requests {len(ms)}, {proof.asked.again} sent again: {_spread(ms)}"
+    yield f"the surviving replica used {proof.cpu:.0%} of a processor"
+    yield f"load average of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors"
     yield f"from an event's time until it was heard: {_spread(proof.lag_ms)}"
     for begin in range(0, int(answers[-1][1]) + 1, WINDOW_S):
         own = [one for _, at, one in answers if begin <= at < begin + WINDOW_S]

@@ -18,8 +18,8 @@ class GivenUp(Exception):
 
 
 def write(url: str, rate: float, seconds: float, given_up: int) -> int:
-    """Write `rate` events a second, each `given_up`-th in a transaction that is rolled back; returns
-    how many were written. Blocks; to be run in a process of its own."""
+    """Write `rate` events a second, each `given_up`-th in a transaction that is rolled back.
+    Returns how many were written. Blocks; to be run in a process of its own."""
     database = Database(url)
     began, begun = time.monotonic(), []
     with ThreadPoolExecutor(4) as threads:
