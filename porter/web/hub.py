@@ -3,7 +3,7 @@
 So that many streams do not cost much more than one: an event is put into words once; what happens
 within a beat is sent to a stream in one piece, and the beat grows with the number of streams; the
 newest events are kept, for streams that come back after a short while; and streams are woken some
-at a time, so that other requests are answered in between.
+at a time, all through the beat, so that other requests are answered in between.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ KEPT = 500
 LOOK_AGAIN = 1.0
 BEAT_PER_STREAM, LONGEST_BEAT = 0.0005, 0.25
 """Seconds between two pieces that are sent: so much for each stream, but no more than that."""
-AT_ONCE = 25
-"""So many streams are woken before other requests have their turn."""
+AT_ONCE = 20
+"""So many streams are woken together."""
 
 
 def told(event: EventRecord) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Hub:
     async def _feed(self) -> None:
         try:
             while self._lines and not self._pulse.closed:
-                mark, began = self._pulse.mark(), time.monotonic()
+                mark = self._pulse.mark()
                 try:
                     found = await run_in_threadpool(
                         self._happenings.settled, self._position, time.time()
@@ -157,14 +157,13 @@ class Hub:
                     await self._pulse.wait(mark, LOOK_AGAIN)
                     continue
                 await self._spread([News(event) for event in found])
-                beat = min(len(self._lines) * BEAT_PER_STREAM, LONGEST_BEAT)
-                await asyncio.sleep(beat - (time.monotonic() - began))
         finally:
             for line in self._lines:
                 line.end()
             self._lines = set()
 
     async def _spread(self, found: list[News]) -> None:
+        """Takes one beat."""
         # Together, before anybody else has a turn: a line that joins later begins after these.
         lines = list(self._lines)
         self._position = found[-1].event.id
@@ -172,7 +171,9 @@ class Hub:
         if overflow > 0:
             self._kept_after = [*self._kept, *found][overflow - 1].event.id
         self._kept.extend(found)
+        beat = min(len(lines) * BEAT_PER_STREAM, LONGEST_BEAT)
         for begin in range(0, len(lines), AT_ONCE):
-            for line in lines[begin : begin + AT_ONCE]:
+            some = lines[begin : begin + AT_ONCE]
+            for line in some:
                 line.put(found)
-            await asyncio.sleep(0)
+            await asyncio.sleep(beat * len(some) / len(lines))
