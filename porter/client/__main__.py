@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -34,20 +35,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     move.add_argument("workload")
     move.add_argument("--to", required=True, metavar="HOST|SITE")
     move.add_argument("--mode", choices=[str(mode) for mode in Mode], default=str(Mode.AUTO))
-    move.add_argument("--wait", type=_seconds, metavar="SECONDS", help="then exit 3; it goes on")
+    move.add_argument("--wait", type=seconds, metavar="SECONDS", help="then exit 3; it goes on")
     move.add_argument("--dry-run", action="store_true", help="only say whether it could move")
     move.add_argument("--receipt", type=Path, metavar="FILE", help="write the receipt there")
     move.add_argument("--api", default=os.environ.get("PORTER_API") or API, metavar="URL")
     return parser.parse_args(argv)
 
 
-def _seconds(text: str) -> float | None:
+def seconds(text: str) -> float | None:
     if not text:
         return None
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
+    found = float(text)
+    if not 0 <= found < math.inf:
         raise ValueError
-    return seconds
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

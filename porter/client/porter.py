@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import uuid
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 import httpx
 
 from porter.client.decode import load
-from porter.client.errors import StillUnderWay, Unreachable
+from porter.client.errors import RateLimited, StillUnderWay, Unavailable, Unreachable
 from porter.client.models import (
     Checkpoint,
     Event,
@@ -38,8 +39,9 @@ LONG_S = 120.0
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 HELD_PATIENCE_S = 20.0
 """How long a held migration may take to find its way again before `wait` gives it back as held."""
-STREAM_PATIENCE_S = 120.0
-"""How long the control plane may be out of reach before a stream of events gives up."""
+PATIENCE_S = 120.0
+"""How long the control plane may be away before waiting, or a stream of events, gives up."""
+AWAY = (Unreachable, Unavailable, RateLimited)
 
 
 class Porter:
@@ -210,7 +212,7 @@ class Porter:
         on, or all after the event of that id. Filters: `type`, `project`, `workload`, `migration`.
 
         A connection that breaks is opened again where it broke off, at whichever replica answers.
-        Raises Unreachable when the control plane is away for STREAM_PATIENCE_S.
+        Raises Unreachable or Unavailable when the control plane is away for PATIENCE_S.
         """
         path, last, retry = "/v1/events" + _query(filters), after, 1.0
         lost: float | None = None
@@ -220,9 +222,10 @@ class Porter:
                     lost, last, retry = None, frame.id or last, frame.retry_s or retry
                     if frame.data:
                         yield load(Event, json.loads(frame.data))
-            except Unreachable:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > STREAM_PATIENCE_S:
+            except AWAY:
+                now = time.monotonic()
+                lost = now if lost is None else lost
+                if now - lost > PATIENCE_S:
                     raise
             time.sleep(retry)
 
@@ -252,20 +255,28 @@ class Migration(Move):
 
     def wait(self, timeout: float | None = None) -> Migration:
         """The migration when it has ended, or has stayed held for HELD_PATIENCE_S. Look at its
-        `state`: not every one succeeds. Raises StillUnderWay after so many seconds; it goes on."""
-        began, held, look, found = time.monotonic(), None, 0, self
+        `state`: not every one succeeds. Raises StillUnderWay after so many seconds; it goes on.
+        A control plane that is away for less than PATIENCE_S is waited for."""
+        began = heard = time.monotonic()
+        held: float | None = None
+        look, found = 0, self
         while not found.ended:
             now = time.monotonic()
-            held = (held or now) if found.state == "held" else None
+            held = (now if held is None else held) if found.state == "held" else None
             if held is not None and now - held >= HELD_PATIENCE_S:
                 return found
-            left = None if timeout is None else began + timeout - now
-            if timeout is not None and left is not None and left <= 0:
-                raise StillUnderWay(self.id, found.state, timeout)
-            pause = PAUSES_S[min(look, len(PAUSES_S) - 1)]
-            time.sleep(pause if left is None else min(pause, left))
+            left = math.inf if timeout is None else began + timeout - now
+            if left <= 0:
+                raise StillUnderWay(self.id, found.state, timeout or 0.0)
+            time.sleep(min(left, PAUSES_S[min(look, len(PAUSES_S) - 1)]))
             look += 1
-            found = found.refresh()
+            try:
+                found = found.refresh()
+            except AWAY:
+                if time.monotonic() - heard > PATIENCE_S:
+                    raise
+            else:
+                heard = time.monotonic()
         return found
 
     def receipt(self) -> Receipt:

@@ -32,7 +32,7 @@ ASK_AGAIN = 30.0
 """Seconds between looks whether the caller may still read: a quarter more or less, so that streams
 which began together do not ask together."""
 PAGE = 500
-COME_BACK_MS = (1000, 5000)
+COME_BACK_MS = (1000, 8000)
 """When a stream whose connection breaks should come back, at least and at most: if a replica dies,
 its streams do not all come to the others at one moment."""
 

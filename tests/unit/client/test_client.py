@@ -176,6 +176,20 @@ def test_waiting_ends_with_the_move_or_with_the_time(pauses: list[float]) -> Non
     assert 20 <= sum(pauses) <= 22
 
 
+def test_waiting_outlasts_a_control_plane_that_is_away(pauses: list[float]) -> None:
+    ended = httpx.Response(200, json=MIGRATION | {"state": "rolled_back"})
+    with connect(Script(httpx.Response(202, json=MIGRATION), *[DOWN] * 30, ended)) as api:
+        assert api.migrate("shop", "cloud", wait=600).state == "rolled_back"
+    pauses.clear()
+    with connect(Script(httpx.Response(202, json=MIGRATION), DOWN)) as api:
+        with pytest.raises(client.Unreachable):
+            api.migrate("shop", "cloud", wait=600)
+    assert sum(pauses) > porter_module.PATIENCE_S
+    with connect(Script(httpx.Response(202, json=MIGRATION), problem(404))) as api:
+        with pytest.raises(client.NotFound):
+            api.migrate("shop", "cloud", wait=600)
+
+
 def stream(*numbers: int, retry: int = 1500) -> httpx.Response:
     lines = [": hello", "id: 40", f"retry: {retry}", ""]
     for number in numbers:
@@ -187,23 +201,19 @@ def stream(*numbers: int, retry: int = 1500) -> httpx.Response:
 
 def test_a_stream_of_events_goes_on_where_it_broke_off(pauses: list[float]) -> None:
     script = Script(stream(), DOWN, stream(41, 42), problem(503), stream(43))
-    with connect(script) as api, pytest.raises(client.Unavailable):
-        list(api.events())
-    script = Script(stream(), DOWN, stream(41, 42), stream(43))
-    pauses.clear()
     with connect(script) as api:
         found = list(itertools.islice(api.events(type="x"), 3))
     assert [one.id for one in found] == ["41", "42", "43"]
     resumed = [request.headers.get("last-event-id") for request in script.seen]
-    assert resumed == [None, "40", "40", "42"]
-    assert pauses == [1.5] * 3
+    assert resumed == [None, "40", "40", "42", "42"]
+    assert pauses == [1.5] * 4
     assert script.seen[0].url.params["type"] == "x"
 
 
 def test_a_stream_gives_up_after_a_while(pauses: list[float]) -> None:
     with connect(Script(stream(), DOWN)) as api, pytest.raises(client.Unreachable):
         list(api.events())
-    assert sum(pauses) > porter_module.STREAM_PATIENCE_S
+    assert sum(pauses) > porter_module.PATIENCE_S
 
 
 def test_tokens_come_from_where_they_are_told(
