@@ -27,7 +27,7 @@ _TRIES = 4
 _PRICES_S = 120.0
 """Price lists that are read for the first time take a while."""
 _STREAM_SILENCE_S = 60.0
-_MEMBERS = ("plan", "hash", "policy", "rule", "opens_at")
+_MEMBERS = ("plan", "proposal", "hash", "policy", "rule", "opens_at")
 """What else a refusal may name; see docs/policies-and-plans.md."""
 _PAGE = 1000
 """Items of one page of a list: as many as there may be."""

@@ -17,7 +17,7 @@ from porter.schedule.snapshot import Scope
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.proposals import ProposalOut, shown
+from porter.web.api.proposals import ProposalOut, all_shown
 from porter.web.api.schemas import Body, moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["rebalances"])
@@ -106,7 +106,7 @@ def create(response: Response, control: Control, caller: Caller, body: Rebalance
     run, _ = control.port.run(body.scope(), caller, time.time())
     response.headers["Location"] = f"/v1/rebalances/{run.id}"
     made = control.proposals.all(rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, [shown(control, one) for one in made])
+    return RebalanceOut.of(run, all_shown(control, made))
 
 
 @router.get("/rebalances")
@@ -131,4 +131,4 @@ def get_rebalance(control: Control, caller: Caller, rebalance_id: str) -> Rebala
     """One run, with what it proposed."""
     run = control.rebalances.get(rebalance_id, caller.projects())
     made = control.proposals.all(caller.projects(), rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, [shown(control, one) for one in made])
+    return RebalanceOut.of(run, all_shown(control, made))
