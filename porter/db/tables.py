@@ -191,6 +191,9 @@ migrations = sa.Table(
         postgresql_where=ACTIVE_ONLY,
     ),
     sa.Index("ix_migrations_state", "state", "wake_at"),
+    sa.Index("ix_migrations_created", "created"),
+    sa.Index("ix_migrations_workload", "workload", "created"),
+    sa.Index("ix_migrations_pair", "source", "target", "created"),
 )
 
 steps = sa.Table(
