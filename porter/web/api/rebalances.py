@@ -57,6 +57,8 @@ class RebalanceOut(BaseModel):
     trigger: str
     """`manual`, `cron`, `catch-up`, `price` or `interruption`."""
     schedule: str | None
+    due_at: datetime | None
+    """For which time its schedule began it; each time has one run."""
     project: str
     """Empty: all."""
     state: str
@@ -83,6 +85,7 @@ class RebalanceOut(BaseModel):
             id=run.id,
             trigger=run.trigger,
             schedule=run.schedule,
+            due_at=moment(run.due_at),
             project=run.project,
             state=run.state,
             reason=run.reason,
