@@ -46,6 +46,8 @@ class Settings:
     """Where machines that Porter makes find the agents' listener."""
     lease: float = 6.0
     """How long a worker owns a migration without renewing."""
+    prices_every: float = 300.0
+    """So often schedules look whether prices have changed."""
     idle: float = 900.0
     """A machine that Porter made is removed after standing empty for so long; 0 keeps it."""
     join_limit: float = 900.0
@@ -67,6 +69,8 @@ class Settings:
     oidc_client_id: str = ""
     oidc_client_secret_file: Path | None = None
     """Without one the control plane is a public client."""
+    webhook_allow: tuple[str, ...] = ()
+    """Networks (CIDR) and hosts that webhooks may lead to beside public addresses; also by http."""
 
     @property
     def run(self) -> Path:
@@ -103,6 +107,7 @@ class Settings:
             "PORTER_AGENTS_URL": self.agents_url,
             "PORTER_LEASE": str(self.lease),
             "PORTER_IDLE": str(self.idle),
+            "PORTER_PRICES_EVERY": str(self.prices_every),
             "PORTER_JOIN_LIMIT": str(self.join_limit),
             "PORTER_RATE_LIMIT": self.rate_limit,
             "PORTER_RATES": str(self.rates or ""),
@@ -112,6 +117,7 @@ class Settings:
             "PORTER_OIDC_ISSUER": self.oidc_issuer,
             "PORTER_OIDC_CLIENT_ID": self.oidc_client_id,
             "PORTER_OIDC_CLIENT_SECRET_FILE": str(self.oidc_client_secret_file or ""),
+            "PORTER_WEBHOOK_ALLOW": ",".join(self.webhook_allow),
         }
 
 
@@ -170,6 +176,7 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         agents_url=env.get("PORTER_AGENTS_URL") or f"https://{agents}",
         lease=_seconds(env, "PORTER_LEASE", 6.0),
         idle=_seconds(env, "PORTER_IDLE", 900.0),
+        prices_every=_seconds(env, "PORTER_PRICES_EVERY", 300.0),
         join_limit=_seconds(env, "PORTER_JOIN_LIMIT", 900.0),
         rate_limit=env.get("PORTER_RATE_LIMIT", "12000/minute"),
         rates=_path(env.get("PORTER_RATES", "")),
@@ -179,4 +186,5 @@ def load(env: Mapping[str, str] | None = None) -> Settings:
         oidc_issuer=env.get("PORTER_OIDC_ISSUER", ""),
         oidc_client_id=env.get("PORTER_OIDC_CLIENT_ID", ""),
         oidc_client_secret_file=_path(env.get("PORTER_OIDC_CLIENT_SECRET_FILE", "")),
+        webhook_allow=_names(env.get("PORTER_WEBHOOK_ALLOW", "")),
     )

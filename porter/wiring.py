@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from celery import Celery
@@ -17,6 +17,7 @@ from porter.db.base import HostRecord
 from porter.db.checkpoints import Checkpoints
 from porter.db.database import Database, rehearsing
 from porter.db.decisions import Decisions
+from porter.db.deliveries import Deliveries
 from porter.db.desk import Desk
 from porter.db.fleet import Fleets
 from porter.db.forecasts import Forecasts
@@ -33,6 +34,7 @@ from porter.db.registry import Registry
 from porter.db.schedules import Schedules
 from porter.db.sites import Sites
 from porter.db.stores import Stores
+from porter.db.webhooks import Webhooks
 from porter.logs import current_request
 from porter.migrate.checkpoints import Keeper
 from porter.migrate.depots import Depots
@@ -59,12 +61,16 @@ from porter.settings import Settings
 from porter.signing import Signer, open_signer
 from porter.store.registry import open_blobs
 from porter.vault import Vault, open_vault
+from porter.webhooks.courier import Courier
+from porter.webhooks.guard import Allow, allowing
+from porter.webhooks.post import post
 
 log = logging.getLogger(__name__)
 
 ADVANCE = "porter.advance"
 REAP = "porter.reap"
 CHECKPOINT = "porter.checkpoint"
+DELIVER = "porter.deliver"
 CARRY = "porter.carry"
 TICK = "porter.tick"
 SWEEP = "porter.sweep"
@@ -148,6 +154,10 @@ class CeleryQueue:
         """Ask a worker to go on with a checkpoint."""
         self._send(CHECKPOINT, checkpoint)
 
+    def deliver(self, webhook: str) -> None:
+        """Ask a worker to send what is due to a webhook."""
+        self._send(DELIVER, webhook)
+
     def carry(self, proposal: str) -> None:
         """Ask a worker to go on carrying a proposal out."""
         self._send(CARRY, proposal)
@@ -198,6 +208,11 @@ class ControlPlane:
     schedules: Schedules
     clockwork: Clockwork
     forecasts: Forecasts
+    webhooks: Webhooks
+    deliveries: Deliveries
+    courier: Courier
+    allow: Allow
+    """Where webhooks may lead beside public addresses."""
     celery: Celery
 
     @cached_property
@@ -236,6 +251,8 @@ def control_plane(settings: Settings) -> ControlPlane:
     moves, plans, policies = Moves(database), Plans(database), Policies(database)
     forecasts = Forecasts(database)
     forecaster = Forecaster(plans, ledger, places, forecasts)
+    deliveries, allow = Deliveries(database), allowing(settings.webhook_allow)
+    post_there = partial(post, allow=allow)
     planner = Planner(moves, plans, policies, registry, places, forecaster)
     rebalances, proposals = Rebalances(database), Proposals(database)
     schedules = Schedules(database)
@@ -284,8 +301,15 @@ def control_plane(settings: Settings) -> ControlPlane:
         ),
         accountant=Accountant(proposals, ledger, moves),
         schedules=schedules,
-        clockwork=Clockwork(schedules, rebalances, proposer, places, time.time),
+        clockwork=Clockwork(
+            *(schedules, rebalances, proposer, places, time.time),
+            prices_every=max(settings.prices_every, 1.0),
+        ),
         forecasts=forecasts,
+        webhooks=Webhooks(database),
+        deliveries=deliveries,
+        courier=Courier(deliveries, vault, time.time, queue.deliver, post_there),
+        allow=allow,
         celery=app,
     )
 

@@ -14,6 +14,7 @@ from porter.wiring import (
     ADVANCE,
     CARRY,
     CHECKPOINT,
+    DELIVER,
     REAP,
     REQUEST,
     SWEEP,
@@ -61,6 +62,14 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         except Transient as error:
             log.warning("cannot go on with %s now, the sweep tries again: %s", identity, error)
 
+    @app.task(name=DELIVER, ignore_result=True)
+    def deliver(webhook: str) -> None:
+        """Send what is due to one webhook. May be lost, doubled or late."""
+        try:
+            control.courier.deliver(webhook)
+        except Transient as error:
+            log.warning("cannot send to %s now, the sweep tries again: %s", webhook, error)
+
     @app.task(name=CARRY, ignore_result=True, bind=True)
     def carry(self: Task, identity: str) -> None:
         """Take one proposal as far as it goes now. May be lost, doubled or late."""
@@ -78,6 +87,7 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
             control.reaper.sweep()
             control.keeper.sweep()
             control.planner.sweep(time.time())
+            control.courier.sweep()
             control.carrier.sweep()
             control.port.sweep()
         except Transient as error:

@@ -1,7 +1,8 @@
 """What all commands share: settings of the call, output, errors and exit codes.
 
 Exit codes: 0 done; 1 a migration did not succeed, or the control plane cannot be reached; 2 the
-request is wrong (usage, unknown name, conflict, not allowed); 130 interrupted.
+request is wrong (usage, unknown name, conflict, not allowed); 3 the time to wait was over and the
+migration goes on; 130 interrupted. docs/ci.md has the table.
 """
 
 from __future__ import annotations
@@ -21,18 +22,14 @@ import click
 from rich.console import Console, RenderableType
 
 from porter.cli.client import Api
-from porter.domain.errors import Conflict, Denied, Invalid, NotFound, PorterError, Unsupported
+from porter.client import exits
+from porter.client.exits import exit_code
+from porter.domain.errors import PorterError
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_INPUT, UNDER_WAY, INTERRUPTED = exits.CODES
 STATE = "/var/lib/porter"
 _PIPE_WIDTH = 160
 API = "http://127.0.0.1:8460"
-_CALLERS_FAULT = (Invalid, NotFound, Conflict, Denied, Unsupported)
-
-
-def exit_code(error: PorterError) -> int:
-    """2 if the caller can mend it by asking otherwise, else 1."""
-    return BAD_INPUT if isinstance(error, _CALLERS_FAULT) else FAILED
 
 
 @dataclass

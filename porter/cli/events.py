@@ -1,11 +1,13 @@
-"""Server-sent events as the command line reads them."""
+"""A migration's events as the command line reads them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from porter.client.sse import Frame
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,16 @@ class Event:
     data: dict[str, Any]
 
 
-def parse_events(lines: Iterator[str]) -> Iterator[Event]:
-    """Server-sent events from their lines. Comments (heartbeats) are passed over."""
-    identity, data = "", []
-    for line in lines:
-        if line.startswith("id:"):
-            identity = line[3:].strip()
-        elif line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line and data:
-            raw = json.loads("\n".join(data))
-            data = []
-            yield Event(
-                id=identity or str(raw.get("id", "")),
-                kind=str(raw.get("kind", "")),
-                at=str(raw.get("at", "")),
-                message=str(raw.get("message") or ""),
-                data=raw.get("data") or {},
-            )
+def parse_events(stream: Iterable[Frame]) -> Iterator[Event]:
+    """The events of a migration's stream."""
+    for frame in stream:
+        if not frame.data:
+            continue
+        raw = json.loads(frame.data)
+        yield Event(
+            id=frame.id or str(raw.get("id", "")),
+            kind=str(raw.get("kind", "")),
+            at=str(raw.get("at", "")),
+            message=str(raw.get("message") or ""),
+            data=raw.get("data") or {},
+        )

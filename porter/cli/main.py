@@ -67,6 +67,10 @@ COMMANDS = {
         "People and their roles: ls, grant, withdraw, disable, enable.",
     ),
     "token": ("porter.cli.people:token", "API tokens for programs: create, ls, revoke."),
+    "webhook": (
+        "porter.cli.webhooks:webhook",
+        "Events sent to a URL of yours: add, ls, test, deliveries, replay, rotate …",
+    ),
     "audit": (
         "porter.cli.audit:audit",
         "Who did what: ls, export, and verify that nobody changed it.",

@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from porter.cli import show
-from porter.cli.app import BAD_INPUT, FAILED, INTERRUPTED, OK, App, PorterCommand, PorterGroup
-from porter.cli.watch import Interrupted, watch_migration
+from porter.cli.app import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    UNDER_WAY,
+    App,
+    PorterCommand,
+    PorterGroup,
+)
+from porter.cli.watch import Interrupted, TimeUp, watch_migration
 from porter.domain.migration import FINAL, Mode
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+WITHOUT_END = "without end"
+
+
+class Seconds(click.ParamType[float | None]):
+    """How long to wait; without a value until the end."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        if value == WITHOUT_END:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        if not 0 <= seconds < math.inf:
+            self.fail(f"{value!r} is no time to wait: give 0 or more seconds", param, ctx)
+        return seconds
+
+
+def waiting(command: Function) -> Function:
+    return click.option(
+        "--wait",
+        type=Seconds(),
+        is_flag=False,
+        flag_value=WITHOUT_END,
+        metavar="[SECONDS]",
+        help="Wait no longer than that; then exit 3, and the move goes on.  [default: to its end]",
+    )(command)
 
 
 @click.command(cls=PorterCommand)
@@ -36,6 +80,7 @@ from porter.domain.migration import FINAL, Mode
 @click.option("--via", metavar="STORE", help="Have the hosts talk through this store.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it could move, or why not.")
 @click.option("--detach", is_flag=True, help="Start it and return; watch it later.")
+@waiting
 @click.pass_obj
 def migrate(
     app: App,
@@ -48,8 +93,11 @@ def migrate(
     via: str | None,
     dry_run: bool,
     detach: bool,
+    wait: float | None,
 ) -> int:
     """Move the workload NAME to another host or site, and wait for the receipt."""
+    if detach and wait is not None:
+        raise click.UsageError("give --detach or --wait, not both.")
     if dry_run:
         return _preflight(app, name, target, mode)
     more: dict[str, Any] = {} if provision == "auto" else {"provision": provision}
@@ -61,7 +109,7 @@ def migrate(
         identity = started["id"]
         app.show(started, f"{identity} is under way; 'porter migration watch {identity}' shows it")
         return OK
-    return follow(app, str(started["id"]), leave_held=True)
+    return follow(app, str(started["id"]), leave_held=True, wait=wait)
 
 
 def _preflight(app: App, name: str, target: str, mode: str) -> int:
@@ -80,10 +128,16 @@ def _preflight(app: App, name: str, target: str, mode: str) -> int:
     return OK
 
 
-def follow(app: App, identity: str, *, leave_held: bool = False) -> int:
-    """Watch a migration and print its receipt; returns the exit code."""
+def follow(app: App, identity: str, *, leave_held: bool = False, wait: float | None = None) -> int:
+    """Watch a migration and print its receipt; returns the exit code. After `wait` seconds it is
+    shown as it is then."""
     try:
-        receipt = watch_migration(app, identity, leave_held=leave_held)
+        receipt = watch_migration(app, identity, leave_held=leave_held, wait=wait)
+    except TimeUp:
+        found = app.api.migration(identity)
+        if found.get("state") not in FINAL:
+            return _still(app, found, wait or 0.0)
+        receipt = app.api.receipt(identity)
     except Interrupted:
         click.echo(
             f"porter: you stopped watching; the migration goes on. "
@@ -94,6 +148,18 @@ def follow(app: App, identity: str, *, leave_held: bool = False) -> int:
         return INTERRUPTED
     app.show(receipt, show.receipt(receipt))
     return OK if receipt.get("state") == "succeeded" else FAILED
+
+
+def _still(app: App, found: dict[str, Any], seconds: float) -> int:
+    identity = found.get("id")
+    app.show(found, _unfinished(found))
+    click.echo(
+        f"porter: it is still under way after {seconds:g} s and goes on. "
+        f"'porter migration watch {identity}' shows it, "
+        f"'porter migration cancel {identity}' cancels it.",
+        err=True,
+    )
+    return UNDER_WAY
 
 
 @click.group(cls=PorterGroup)
@@ -142,10 +208,11 @@ def _unfinished(found: dict[str, Any]) -> Group:
 
 @migration.command()
 @click.argument("identity", metavar="ID")
+@waiting
 @click.pass_obj
-def watch(app: App, identity: str) -> int:
+def watch(app: App, identity: str, wait: float | None) -> int:
     """Follow a migration to its end and print the receipt."""
-    return follow(app, str(app.api.find_migration(identity)["id"]))
+    return follow(app, str(app.api.find_migration(identity)["id"]), wait=wait)
 
 
 @migration.command()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -26,6 +28,37 @@ _PAUSES = (0.2, 0.5, 1.0, 2.0)
 
 class Interrupted(Exception):
     """The person stopped watching."""
+
+
+class TimeUp(Exception):
+    """The time to wait is over; the migration goes on."""
+
+
+def within(seconds: float, items: Iterator[T]) -> Iterator[T]:
+    """The items; raises TimeUp when they have not ended after so many seconds, also while one is
+    waited for. They are fetched in a thread, which is left behind then."""
+    arrived: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue()
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                arrived.put((item, None))
+            arrived.put((None, StopIteration()))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is heard
+            arrived.put((None, error))
+
+    until = time.monotonic() + seconds
+    threading.Thread(target=fetch, daemon=True).start()
+    while True:
+        try:
+            item, error = arrived.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise TimeUp from None
+        if isinstance(error, StopIteration):
+            return
+        if error is not None:
+            raise error
+        yield cast(T, item)
 
 
 class Follower:
@@ -109,8 +142,11 @@ class Follower:
         self._failures += 1
 
 
-def watch_migration(app: App, identity: str, *, leave_held: bool = False) -> dict[str, Any]:
-    """Show a migration until it ends; returns its receipt. Ctrl-C raises Interrupted.
+def watch_migration(
+    app: App, identity: str, *, leave_held: bool = False, wait: float | None = None
+) -> dict[str, Any]:
+    """Show a migration until it ends; returns its receipt. Ctrl-C raises Interrupted, and TimeUp
+    comes after `wait` seconds.
 
     With `leave_held`, a migration that stays held is left so and its receipt says why.
     """
@@ -128,7 +164,8 @@ def watch_migration(app: App, identity: str, *, leave_held: bool = False) -> dic
     follower = Follower(app.api, identity, notice, leave_held=leave_held)
     try:
         with context:
-            for event in follower.events():
+            events = follower.events()
+            for event in events if wait is None else within(wait, events):
                 board.take(event)
                 if view is not None:
                     view.show(event)

@@ -19,6 +19,10 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 SCHEMA_LOCK = 0x506F72746572
 """Number of the PostgreSQL advisory lock under which the schema is changed."""
 
+KEPT_OPEN = 15
+"""Connections that are not closed after use. A web process has 40 threads, which seldom all look at
+the database; opening a connection for one transaction takes longer than the transaction."""
+
 
 class Database:
     """A pool of connections. Thread-safe; sessions are opened for one transaction only."""
@@ -26,7 +30,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = sa.make_url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_pre_ping": not self.sqlite}
+        options: dict[str, Any] = {"pool_pre_ping": not self.sqlite, "pool_size": KEPT_OPEN}
         if self.sqlite:
             options["connect_args"] = {"timeout": 30}
             if parsed.database:

@@ -8,15 +8,33 @@ after it wrote an event would be missed; Porter's are short.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from porter.db import rows
 from porter.db import tables as t
 from porter.db.base import EventRecord
 from porter.db.database import Database
+from porter.domain.cloudevents import cloudevent
 from porter.domain.identity import Projects
 
 SETTLE = 5.0
+
+
+def told(event: EventRecord) -> dict[str, Any]:
+    """The event as a CloudEvent."""
+    return cloudevent(
+        event.id,
+        event.at,
+        event.kind,
+        event.message,
+        event.data,
+        migration=event.migration,
+        workload=event.workload,
+        project=event.project,
+        request=event.request,
+    )
 
 
 class Happenings:

@@ -232,10 +232,10 @@ def add_event(
     data: dict[str, Any] | None = None,
     project: str | None = None,
     request: str | None = None,
-) -> None:
-    """`project`: whose it is, where that is not the workload's. `request`: the API request that it
-    began with, where that is not the one being served."""
-    connection.execute(
+) -> int:
+    """Its number. `project`: whose it is, where that is not the workload's. `request`: the API
+    request that it began with, where that is not the one being served."""
+    added = connection.execute(
         sa.insert(t.events).values(
             at=now,
             migration=migration,
@@ -247,6 +247,8 @@ def add_event(
             request=current_request.get() if request is None else request,
         )
     )
+    assert added.inserted_primary_key is not None
+    return int(added.inserted_primary_key[0])
 
 
 def bump_network(connection: sa.Connection) -> None:

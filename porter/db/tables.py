@@ -354,6 +354,13 @@ webhooks = sa.Table(
     sa.Column("disabled", sa.Double),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failing_since", sa.Double),
+    sa.Column("paused_until", sa.Double),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("rotated", sa.Double),
+    sa.Index("ix_webhooks_project", "project"),
 )
 
 deliveries = sa.Table(
@@ -364,8 +371,9 @@ deliveries = sa.Table(
     sa.Column("event", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_at", sa.Double),
-    sa.Column("lease_until", sa.Double),
+    sa.Column("attempted", sa.Double),
     sa.Column("status", sa.Integer),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("created", sa.Double, nullable=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 def bytes_(count: float | None) -> str:
@@ -40,7 +40,8 @@ def span(seconds: float) -> str:
 
 
 def moment(at: object) -> float | None:
-    """Seconds since 1970 of a time as the API writes it (ISO 8601 or a number)."""
+    """Seconds since 1970 of a time as an API writes it: ISO 8601, UTC if it names no zone, or a
+    number. None for anything else."""
     if isinstance(at, int | float):
         return float(at)
     if isinstance(at, str) and at:
@@ -49,9 +50,10 @@ def moment(at: object) -> float | None:
         except ValueError:
             pass  # then it is ISO 8601
         try:
-            return datetime.fromisoformat(at).timestamp()
+            read = datetime.fromisoformat(at)
         except ValueError:
             return None
+        return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()
     return None
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from porter.db.base import HostRecord, InstanceRecord, SiteRecord
-from porter.domain.errors import NotFound
+from porter.domain.errors import NotFound, PorterError
 from porter.domain.site import Site, SiteKind
+from porter.domain.units import moment
 from porter.migrate.opened import Opened
 from porter.providers.base import Destination, Provider, SiteConfig
+
+log = logging.getLogger(__name__)
 
 ONPREM = "onprem"
 """Is always there: hosts that people joined by hand."""
@@ -71,6 +75,17 @@ class Places:
 
 def _site(record: SiteRecord) -> Site:
     return Site(record.name, SiteKind(record.kind), record.region, record.settings)
+
+
+def ended_at(place: Provider, machine: InstanceRecord) -> float | None:
+    """When a machine that is gone ended, by its place's own word; None if it does not tell."""
+    if place.lifetimes is None or not machine.instance:
+        return None
+    try:
+        return moment(place.lifetimes.ended(machine.key, machine.instance))
+    except PorterError as error:
+        log.warning("cannot find out when %s ended: %s", machine.host_name, error)
+        return None
 
 
 def destination(

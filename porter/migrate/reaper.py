@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from porter.db.base import InstanceRecord
 from porter.domain.errors import PorterError, Transient
-from porter.migrate.places import Places
+from porter.migrate.places import Places, ended_at
 from porter.migrate.ports import Clock, Ledger
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class Reaper:
             self._ledger.removing(key, row.token, needed, now + AGAIN / 4)
             return
         try:
-            hosts = self._places.open(row.site).hosts
+            place = self._places.open(row.site)
+            hosts = place.hosts
             if hosts is None:
                 raise Transient(f"the site {row.site} has no machines any more")
             pending = hosts.terminate(key, row.token)
@@ -80,7 +81,7 @@ class Reaper:
             self._ledger.removing(key, "", str(error), now + AGAIN)
             return
         if pending is None:
-            self._ledger.gone(key, now)
+            self._ledger.gone(key, now, ended_at(place, row))
             self._ledger.forget_hosts(now)
         else:
             self._ledger.removing(key, pending.token, row.reason, now + pending.seconds)

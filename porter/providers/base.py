@@ -170,6 +170,15 @@ class HostLifecycle(Protocol):
         ...
 
 
+class Lifetimes(Protocol):
+    """For how long machines were there, by their place's own word: what it bills by."""
+
+    def ended(self, key: str, instance: str) -> str:
+        """When the machine made under a key ended, ISO 8601; "" while it has not, and where nobody
+        remembers it."""
+        ...
+
+
 # -- money ----------------------------------------------------------------------------------
 
 
@@ -296,6 +305,7 @@ class Provider:
 
     config: SiteConfig
     hosts: HostLifecycle | None = None
+    lifetimes: Lifetimes | None = None
     pricing: Pricing | None = None
     egress: Egress | None = None
     addressing: Addressing | None = None

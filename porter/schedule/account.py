@@ -106,8 +106,9 @@ class Accountant:
 def _machine(
     proposal: ProposalRecord, row: InstanceRecord, since: float, as_of: float, stood: bool
 ) -> dict[str, Any]:
-    """`stood`: it was there before, so without the proposal it would have gone on."""
-    quote = row.quote or {}
+    """`stood`: it was there before, so without the proposal it would have gone on, at the price
+    that the proposal found; a new one is paid for at the price at which it was launched."""
+    quote = (_found(proposal, row) if stood else None) or row.quote or {}
     begun = row.launched_at if row.launched_at is not None else row.launched
     over = row.ended_at if row.ended_at is not None else row.gone
     end = as_of if over is None else min(over, as_of)
@@ -139,6 +140,15 @@ def _machine(
         "price_as_of": quote.get("as_of", ""),
         "unknown": f"the price of {row.host_name}: {unknown}" if unknown else "",
     }
+
+
+def _found(proposal: ProposalRecord, row: InstanceRecord) -> dict[str, Any] | None:
+    """What a machine that was there cost an hour when the proposal was made."""
+    for line in proposal.content["sums"]["lines"]:
+        if (line["what"], line["of"]) == ("machine", row.host_name):
+            basis: dict[str, Any] = line["basis"]
+            return basis
+    return None
 
 
 def _cost(hourly: Decimal | None, seconds: Decimal) -> Decimal | None:

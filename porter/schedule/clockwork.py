@@ -51,13 +51,16 @@ class Clockwork:
         places: Places,
         clock: Callable[[], float],
         lease: float = LEASE,
+        prices_every: float = LOOK_AT_PRICES,
     ) -> None:
+        """`prices_every`: seconds between looks whether prices have changed."""
         self._schedules = schedules
         self._rebalances = rebalances
         self._proposer = proposer
         self._places = places
         self._clock = clock
         self._lease = lease
+        self._prices_every = prices_every
 
     def tick(self) -> int:
         """Begin and finish every run whose time has come; take over what others left. Returns how
@@ -97,7 +100,7 @@ class Clockwork:
             yield (Trigger.CRON if now - due <= PROMPT else Trigger.CATCH_UP), due
         if self._prices_changed(schedule, now):
             # Everybody who finds out within the same time means the same run.
-            yield Trigger.PRICE, now // LOOK_AT_PRICES * LOOK_AT_PRICES
+            yield Trigger.PRICE, now // self._prices_every * self._prices_every
 
     def due(self, schedule: ScheduleRecord, now: float) -> float | None:
         """The last time that its clock has come to and that no run was for yet, if its grace is not
@@ -111,7 +114,7 @@ class Clockwork:
         limit = schedule.spec.get("price_change")
         if limit is None or not schedule.prices:
             return False
-        if not self._schedules.look(schedule.name, now, LOOK_AT_PRICES):
+        if not self._schedules.look(schedule.name, now, self._prices_every):
             return False
         book = PriceBook(self._places, Rates())
         return any(_changed(one, book, Decimal(str(limit))) for one in schedule.prices)

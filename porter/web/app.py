@@ -37,6 +37,7 @@ from porter.web.api import (
     sites,
     stores,
     tokens,
+    webhooks,
     workloads,
 )
 from porter.web.api.common import Control
@@ -104,6 +105,7 @@ def public_app(control: ControlPlane, authority: Authority, pulse: Pulse, token:
         metrics.router,
         people.router,
         tokens.router,
+        webhooks.router,
         pages.router,
     )
     for router in routers:

@@ -26,6 +26,13 @@ EXAMPLES: dict[str, Any] = {
         "secrets": {},
     },
     "TokenRequest": {"ttl": 3600, "name": "cloud-1"},
+    "WebhookIn": {
+        "url": "https://hooks.example.org/porter",
+        "project": "default",
+        "types": ["migration."],
+    },
+    "RotateIn": {"grace": 86400},
+    "ReplayIn": {"event": 4711},
     "TokenIn": {"name": "ci", "project": "default", "scopes": ["read", "operate"]},
     "PlanRequest": {"workload": "shop", "to": "aws:eu-west-1", "lifetime": 86400},
     "Approval": {"hash": "0" * 64, "reason": "agreed with the team"},

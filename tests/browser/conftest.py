@@ -26,6 +26,7 @@ from porter.web.pulse import Pulse
 from porter.web.server import _listener
 from porter.wiring import ControlPlane, authority, control_plane
 from tests.saga.simulation import facts
+from tests.schema import upgrade
 
 ARTEFACTS = Path(__file__).parent / "artefacts"
 AXE = Path(__file__).parents[2] / "build/assets/node_modules/axe-core/axe.min.js"
@@ -97,7 +98,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
         {"PORTER_STATE": str(tmp_path), "PORTER_LISTEN": f"127.0.0.1:{port}"}
     )
     control = control_plane(settings)
-    control.database.upgrade()
+    upgrade(control.database)
     enqueued: list[str] = []
     object.__setattr__(control, "queue", _Queue(enqueued))
     pulse = Pulse(control.desk.pulse)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
@@ -140,6 +141,23 @@ class HostLifecycleContract:
         assert not hosts.managed(spec.owner)
         assert not hosts.strays(spec.owner)
         self.remove(bench, spec.key)
+
+    def test_a_lifetime_is_told(self, bench: Bench) -> None:
+        """Where a place remembers when a machine ended, it is between the request and now."""
+        spec = wanted(bench)
+        made = self.launch(bench, spec)
+        place = bench.open()
+        if place.lifetimes is not None:
+            assert place.lifetimes.ended(spec.key, made.id) == ""
+        before = time.time()
+        self.remove(bench, spec.key)
+        if place.lifetimes is not None:
+            told = datetime.fromisoformat(place.lifetimes.ended(spec.key, made.id))
+            assert before - 1 <= told.timestamp() <= time.time()
+        begun = datetime.fromisoformat(made.launched_at)
+        if begun.tzinfo is None:
+            begun = begun.replace(tzinfo=UTC)
+        assert begun.timestamp() <= before
 
     def test_launching_again_makes_no_second_one(self, bench: Bench) -> None:
         spec = wanted(bench)

@@ -68,6 +68,38 @@ def test_a_stream_resumes_after_a_number_and_goes_on(serving: Serving) -> None: 
             assert next(events)["type"] == "io.porter.three"
 
 
+def test_a_stream_that_breaks_before_its_first_event_misses_nothing(serving: Serving) -> None:  # noqa: F811
+    happen(serving, "before")
+    with serving.client() as api:
+        with api.stream("GET", "/v1/events", headers=STREAM) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == ": hello"
+            number = next(lines).removeprefix("id: ")
+            assert next(lines).startswith("retry: ")
+        happen(serving, "meanwhile")
+        headers = STREAM | {"Last-Event-ID": number}
+        with api.stream("GET", "/v1/events", headers=headers) as answer:
+            assert next(read(answer))["type"] == "io.porter.meanwhile"
+
+
+def test_signs_of_life_say_where_to_resume(
+    serving: Serving,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("porter.web.api.happenings.SILENCE", 0.05)
+    own = {"type": "wanted"}
+    with serving.client() as api:
+        with api.stream("GET", "/v1/events", params=own, headers=STREAM) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == ": hello"
+            happen(serving, "unwanted")
+            last = api.get("/v1/events").json()[-1]["id"]
+            assert any(line == f"id: {last}" for line in lines)
+            happen(serving, "wanted")
+            first = next(line for line in lines if line.startswith("data: "))
+            assert json.loads(first[6:])["type"] == "io.porter.wanted"
+
+
 def test_a_token_of_one_project_hears_nothing_of_another(serving: Serving) -> None:  # noqa: F811
     own = token(serving, "shop")
     with serving.client(own) as api:
@@ -118,4 +150,4 @@ def test_a_stream_ends_soon_after_its_token_is_revoked(
             (known,) = admin.get("/v1/tokens").json()
             assert admin.delete(f"/v1/tokens/{known['id']}").status_code == 200
         rest = list(lines)  # comes to an end, or the test's time-out strikes
-        assert not [line for line in rest if line and not line.startswith(":")]
+        assert not [line for line in rest if line.startswith("data:")]

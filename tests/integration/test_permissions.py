@@ -11,16 +11,21 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from porter.db import tables as t
 from porter.db.base import NewMigration
 from porter.db.rebalances import Outcome, Trigger
 from porter.db.registry import Identity as Certificate
+from porter.db.webhooks import WebhookRecord
 from porter.domain.identity import EVERYWHERE, Grant, Permission, Principal, Role
 from porter.domain.migration import StepKind
+from porter.domain.webhook import Health
 from porter.migrate.planning import Asked
 from porter.protocol.messages import FoundWorkload, Heartbeat
 from porter.schedule.authority import new_run
 from porter.web.api import workloads
+from porter.webhooks.signing import Secrets, new_secret, seal
 from porter.wiring import ControlPlane
 from tests.saga.simulation import facts
 from tests.unit.web.conftest import Serving, served
@@ -41,12 +46,15 @@ NOTHING = {
     "token": "t-zzz",
     "plan": "p-zzz",
     "policy": "zzz-rule",
+    "webhook": "wh-zzz",
     "run": "r-zzz",
     "proposal": "o-zzz",
     "schedule": "zzz-nightly",
     "project": "zzz",
 }
 PROJECTS = ("shop", "bank")
+EVENT = 1
+"""Number of an event that the webhooks of both projects got."""
 SOMEBODY = Principal("u-x", "user", "somebody else", ())
 pytestmark = pytest.mark.integration
 
@@ -132,10 +140,36 @@ class Fleet:
             "project": project,
             "plan": plan.id,
             "policy": f"{project}-rule",
+            "webhook": self._webhook(control, project, now),
             "run": f"r-{project}",
             "proposal": offered.id,
             "schedule": f"{project}-nightly",
         }
+
+    def _webhook(self, control: ControlPlane, project: str, now: float) -> str:
+        """With one delivery."""
+        identity = f"wh-{project}"
+        hook = WebhookRecord(
+            id=identity,
+            url=f"https://hooks.example.org/{project}",
+            sealed=seal(control.vault, identity, Secrets(new_secret())),
+            project=project,
+            types=(),
+            created=now,
+            created_by="x",
+            disabled=None,
+            reason="",
+            cursor=0,
+            health=Health(),
+            paused_until=None,
+            rotated=None,
+        )
+        control.webhooks.add(hook)
+        with control.database.write() as c:
+            delivery = {"id": f"d-{project}", "webhook": identity, "event": EVENT}
+            more = {"state": "delivered", "attempts": 1, "error": "", "created": now}
+            c.execute(sa.insert(t.deliveries).values(**delivery, **more))
+        return identity
 
     def _callers(self, control: ControlPlane, now: float) -> Iterator[Caller]:
         numbers = itertools.count()
@@ -167,6 +201,7 @@ class Fleet:
         """What the parameters of a path stand for."""
         things = NOTHING if project is None else self.things[project]
         fleet = {"host": "cloud", "site": "lab", "store": "shelf", "user": self.somebody}
+        fleet["event"] = str(EVENT)
         rule = document(things["policy"], things["project"])
         return {**fleet, "role": "viewer", "document": rule, **things}
 

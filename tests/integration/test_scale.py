@@ -18,6 +18,7 @@ from porter.web.app import public_app
 from porter.web.pulse import Pulse
 from porter.wiring import authority, control_plane
 from tests.scale import seed
+from tests.schema import upgrade
 
 OVERVIEW_MS, OVERVIEW_BYTES = 100, 200_000
 PAGE_MS, PAGE_BYTES = 100, 200_000
@@ -42,7 +43,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FastAPI]:
     if request.param == "postgresql":
         env["PORTER_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
     control = control_plane(settings_module.load(env))
-    control.database.upgrade()
+    upgrade(control.database)
     seed(control.database)
     yield public_app(control, authority(control.settings), Pulse(control.desk.pulse), "token")
     control.close()

@@ -33,6 +33,7 @@ from porter.providers.fake import World as Cloud
 from porter.providers.registry import open_site
 from porter.store.registry import open_blobs
 from tests.saga.simulation import SimHost, facts
+from tests.schema import upgrade
 
 TICK = 0.5
 SWEEP = 2.0
@@ -317,5 +318,5 @@ class World:
 
 def fresh_database(folder: Path) -> Database:
     database = Database(f"sqlite:///{folder / 'porter.sqlite3'}")
-    database.upgrade()
+    upgrade(database)
     return database

@@ -7,15 +7,16 @@ removed), `launched` (when the machine began to run).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from porter.domain.errors import Exhausted, Permanent
 from porter.domain.migration import StepKind
 from porter.domain.money import Quote
+from porter.domain.units import moment
 from porter.domain.workload import WorkloadSpec
 from porter.migrate.offers import launcher, offers
+from porter.migrate.places import ended_at
 from porter.migrate.ports import Machines
 from porter.migrate.step import Context, Done, Failed, Outcome, Retry, Wait
 from porter.migrate.steps.preflight import sentence
@@ -118,7 +119,7 @@ class Provision:
             return Wait(seconds=made.seconds)
         if made.state is InstanceState.FAILED:
             return self._next(context, made.problem or f"{kind} failed to start")
-        begun = seconds_of(made.launched_at)
+        begun = moment(made.launched_at)
         machines.ledger.running(key, made.id, made.public_address, context.now, begun)
         memory |= {"token": "", "launched": context.now, "instance": made.id}
         context.tell("provision", f"{kind} runs; waiting for its agent", instance=made.id)
@@ -189,21 +190,13 @@ class Provision:
             except Permanent as error:
                 return Retry(2.0, f"cannot remove {row.host_name} from {row.site}: {error}")
             if pending is None:
-                self._machines.ledger.gone(row.key, context.now)
+                place = self._machines.places.open(row.site)
+                self._machines.ledger.gone(row.key, context.now, ended_at(place, row))
                 tokens.pop(row.key, None)
             else:
                 tokens[row.key] = pending.token
                 pauses.append(pending.seconds)
         return Wait(seconds=min(pauses)) if pauses else Done()
-
-
-def seconds_of(moment: str) -> float | None:
-    """A provider's ISO 8601 time in seconds since the epoch; None if it told none."""
-    try:
-        at = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _plain(quote: Quote) -> dict[str, Any]:

@@ -13,6 +13,7 @@ def open_site(config: SiteConfig) -> Provider:
     from porter.providers.aws.balancing import AwsLoadBalancing
     from porter.providers.aws.dns import AwsDns
     from porter.providers.aws.hosts import AwsHosts
+    from porter.providers.aws.lifetimes import AwsLifetimes
     from porter.providers.aws.metadata import AwsMetadata
     from porter.providers.aws.rights import AwsRights
     from porter.providers.aws.session import Session
@@ -23,6 +24,7 @@ def open_site(config: SiteConfig) -> Provider:
     return Provider(
         config=config,
         hosts=AwsHosts(session, settings),
+        lifetimes=AwsLifetimes(session),
         pricing=prices.pricing(config),
         egress=prices.egress(config),
         addressing=AwsAddressing(session),

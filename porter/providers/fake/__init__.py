@@ -10,6 +10,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from porter.domain.errors import Exhausted, Invalid, NotFound, PorterError
@@ -50,6 +51,8 @@ class World:
     instances: dict[str, Instance] = field(default_factory=dict)
     user_data: dict[str, str] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    """By instance id."""
     launches: Counter[str] = field(default_factory=Counter)
     addresses: dict[str, str] = field(default_factory=dict)
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -84,6 +87,7 @@ def open_site(config: SiteConfig) -> Provider:
     return Provider(
         config=config,
         hosts=FakeHosts(world),
+        lifetimes=FakeLifetimes(world),
         pricing=FakePricing(world),
         egress=FakeEgress(config),
         addressing=FakeAddressing(world),
@@ -121,6 +125,7 @@ class FakeHosts:
                 zone=spec.zone,
                 private_address=str(ipaddress.ip_address("10.9.0.0") + number),
                 tags=dict(spec.tags),
+                launched_at=datetime.now(UTC).isoformat(),
             )
         world.end()
         pending = world.pending(token)
@@ -152,7 +157,9 @@ class FakeHosts:
         world.begin()
         pending = world.pending(token) if key in world.instances else None
         if pending is None:
-            world.instances.pop(key, None)
+            gone = world.instances.pop(key, None)
+            if gone is not None:
+                world.ended[gone.id] = datetime.now(UTC).isoformat()
         world.end()
         return pending
 
@@ -161,6 +168,14 @@ class FakeHosts:
             Stray("instance", one.id, one.key, f"{one.instance_type}, {one.state}")
             for one in self.managed(owner)
         ]
+
+
+class FakeLifetimes:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ended(self, key: str, instance: str) -> str:
+        return self._world.ended.get(instance, "")
 
 
 class FakePricing:

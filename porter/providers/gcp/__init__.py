@@ -14,6 +14,7 @@ def open_site(config: SiteConfig) -> Provider:
     from porter.providers.gcp.balancing import GcpBalancing
     from porter.providers.gcp.dns import GcpDns
     from porter.providers.gcp.hosts import GcpHosts
+    from porter.providers.gcp.lifetimes import GcpLifetimes
     from porter.providers.gcp.metadata import GcpMetadata
     from porter.providers.gcp.rights import GcpRights
     from porter.providers.gcp.session import Session
@@ -24,6 +25,7 @@ def open_site(config: SiteConfig) -> Provider:
     return Provider(
         config=config,
         hosts=GcpHosts(session),
+        lifetimes=GcpLifetimes(session),
         pricing=pricing(config),
         egress=egress(config),
         addressing=GcpAddressing(session),

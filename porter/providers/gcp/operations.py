@@ -45,7 +45,7 @@ def begin(
     """
     for life in range(LIVES):
         operation = make(request_id(*seed, str(life)))
-        if not finished(operation) or not (_failed(operation) or stale()):
+        if not finished(operation) or not (failed(operation) or stale()):
             break
     return operation
 
@@ -96,11 +96,12 @@ def poll(session: Session, what: str, text: str) -> Pending | None:
 
 def check(what: str, operation: Any) -> None:
     """Raise the error of an operation that has ended with one. The client does not look itself."""
-    if _failed(operation):
+    if failed(operation):
         first = next(iter(operation.error.errors), None)
         code, message = (first.code, first.message) if first else ("UNKNOWN", "")
         raise from_operation(what, operation.http_error_status_code, code, message)
 
 
-def _failed(operation: Any) -> bool:
+def failed(operation: Any) -> bool:
+    """Of one that has finished: whether it came to nothing."""
     return bool(operation.error.errors) or operation.http_error_status_code >= 400

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -14,23 +14,27 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from porter.db.base import EventRecord
-from porter.db.happenings import Happenings
-from porter.domain.cloudevents import PREFIX, cloudevent
+from porter.db.happenings import Happenings, told
+from porter.domain.cloudevents import PREFIX
 from porter.domain.errors import Invalid
 from porter.domain.identity import FLEET, Permission, Principal, Projects
 from porter.web.access import ROOT, SESSION, Caller
 from porter.web.api.common import PROBLEMS, SECURED, control_of
 from porter.web.api.paging import LIMIT, MOST
-from porter.web.hub import Hub, Line
+from porter.web.hub import Hub, Line, News
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["events"])
 Word = Annotated[str | None, Query(min_length=1, max_length=255)]
 NUMBERS = 2**63
 SILENCE = 10.0
 """Seconds after which a comment tells that the line is alive."""
-ASK_AGAIN = 20.0
-"""Seconds between looks whether the caller may still read."""
+ASK_AGAIN = 30.0
+"""Seconds between looks whether the caller may still read: a quarter more or less, so that streams
+which began together do not ask together."""
 PAGE = 500
+COME_BACK_MS = (1000, 8000)
+"""When a stream whose connection breaks should come back, at least and at most: if a replica dies,
+its streams do not all come to the others at one moment."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +83,17 @@ async def list_events(
     return [told(event) for event in found]
 
 
-def told(event: EventRecord) -> dict[str, Any]:
-    """The event as a CloudEvent."""
-    return cloudevent(
-        event.id,
-        event.at,
-        event.kind,
-        event.message,
-        event.data,
-        migration=event.migration,
-        workload=event.workload,
-        project=event.project,
-        request=event.request,
-    )
-
-
 def readable(principal: Principal) -> Projects:
     """Whose events it may read: its projects', and the fleet's if it may read anything."""
     projects = principal.projects()
     if projects is not None and principal.may(Permission.READ, FLEET):
         projects |= {FLEET}
     return projects
+
+
+def reader(principal: Principal) -> Callable[[str], bool]:
+    """Whether it may read a project; every project is looked at once."""
+    return lru_cache(lambda project: principal.may(Permission.READ, project))
 
 
 def _kind(given: str | None) -> str:
@@ -131,45 +125,50 @@ def _page(
 
 async def _stream(
     request: Request, caller: Principal, wanted: Wanted, happenings: Happenings, after: int | None
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     hub: Hub = request.app.state.hub
-    line = await hub.join()
+    line = await hub.join(after)
     try:
-        yield ": hello\n\n"
         newest = line.begin if after is None else after
+        # So that a stream which breaks before its first event misses nothing when it resumes.
+        yield f": hello\nid: {newest}\nretry: {random.randint(*COME_BACK_MS)}\n\n".encode()
         while newest < line.begin:
             found = await run_in_threadpool(
                 _page, happenings, newest, line.begin, readable(caller), wanted, PAGE
             )
-            for event in found:
-                yield _frame(event)
+            if found:
+                yield b"".join(News(event).frame for event in found)
             newest = found[-1].id if len(found) == PAGE else line.begin
-        async for text in _live(request, caller, wanted, line, newest):
-            yield text
+        async for piece in _live(request, caller, wanted, line, newest):
+            yield piece
     finally:
         hub.leave(line)
 
 
 async def _live(
     request: Request, caller: Principal, wanted: Wanted, line: Line, newest: int
-) -> AsyncIterator[str]:
-    asked, present = time.monotonic(), caller
+) -> AsyncIterator[bytes]:
+    sent, present, may_read = time.monotonic(), caller, reader(caller)
+    ask = sent + ASK_AGAIN * random.uniform(0.75, 1.25)
     while True:
-        if time.monotonic() - asked > ASK_AGAIN:
+        if time.monotonic() > ask:
             still = await run_in_threadpool(_again, request, present)
             if still is None:
                 return
-            asked, present = time.monotonic(), still
-        try:
-            event = await asyncio.wait_for(line.queue.get(), SILENCE)
-        except TimeoutError:
-            yield ": still here\n\n"
-            continue
-        if event is None:
+            present, may_read = still, reader(still)
+            ask = time.monotonic() + ASK_AGAIN * random.uniform(0.75, 1.25)
+        found = await line.take(max(0.0, sent + SILENCE - time.monotonic()))
+        if found is None:
             return
-        seen = event.id <= newest or not wanted.fits(event)
-        if not seen and present.may(Permission.READ, event.project):
-            yield _frame(event)
+        piece = b"".join(
+            news.frame
+            for news in found
+            if news.event.id > newest and wanted.fits(news.event) and may_read(news.event.project)
+        )
+        newest = max(newest, found[-1].event.id) if found else newest
+        if piece or time.monotonic() - sent >= SILENCE:
+            yield piece or f": still here\nid: {newest}\n\n".encode()
+            sent = time.monotonic()
 
 
 def _again(request: Request, present: Principal) -> Principal | None:
@@ -182,8 +181,3 @@ def _again(request: Request, present: Principal) -> Principal | None:
         return identity.of_token(header.partition(" ")[2].strip())
     session = identity.session(request.cookies.get(SESSION, ""))
     return None if session is None else session.principal
-
-
-def _frame(event: EventRecord) -> str:
-    # No name: browsers then hear all of them as messages.
-    return f"id: {event.id}\ndata: {json.dumps(told(event))}\n\n"

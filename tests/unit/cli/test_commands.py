@@ -108,7 +108,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
         return client.Api(self.url, self.token_file, httpx.MockTransport(stub))
 
     monkeypatch.setattr(app_module.App, "api", property(connect))
-    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("PORTER_STATE", str(tmp_path))
     (tmp_path / "api-token").write_text("s3cret\n")
     return stub

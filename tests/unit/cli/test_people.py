@@ -49,7 +49,7 @@ def run(
     monkeypatch.setattr(App, "api", property(connect))
     yield run
     for api in made:
-        api._http.close()  # as the end of the process does
+        api.close()  # as the end of the process does
 
 
 def test_tokens_are_made_listed_and_revoked(run: Run) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from porter.cli import show
 from porter.cli.client import Event, parse_events
 from porter.cli.progress import Board, LivePicture
+from porter.client.sse import frames
 from porter.domain.units import bytes_, duration, moment
 
 
@@ -106,7 +107,7 @@ def test_a_failed_step_says_why() -> None:
 def test_server_sent_events() -> None:
     lines = [": alive", "", "id: 7", "event: x", 'data: {"kind": "step",', 'data: "message": "m"}',
              "", "id: 8", 'data: {"kind": "progress", "data": null}', "", "data: {}"]  # fmt: skip
-    found = list(parse_events(iter(lines)))
+    found = list(parse_events(frames(lines)))
     assert [(e.id, e.kind, e.message, e.data) for e in found] == [
         ("7", "step", "m", {}),
         ("8", "progress", "", {}),

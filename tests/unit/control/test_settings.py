@@ -28,10 +28,12 @@ def test_children_read_the_same_settings() -> None:
             "PORTER_AGENT_NAMES": "a.example, 10.0.0.1",
             "PORTER_ALLOWED_HOSTS": "porter.example",
             "PORTER_LEASE": "3.5",
+            "PORTER_WEBHOOK_ALLOW": "10.0.0.0/8, hooks.internal",
         }
     )
     assert load(settings.environment()) == settings
     assert settings.agent_names == ("a.example", "10.0.0.1")
+    assert settings.webhook_allow == ("10.0.0.0/8", "hooks.internal")
     assert settings.dashboard == "http://127.0.0.1:80/"
 
 

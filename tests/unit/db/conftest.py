@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from porter.db.database import Database
+from tests.schema import upgrade
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'porter.sqlite3'}")
-    database.upgrade()
+    upgrade(database)
     yield database
     database.close()

@@ -30,6 +30,7 @@ from porter.web.server import _listener
 from porter.web.tls import server_context
 from porter.wiring import ControlPlane, authority, control_plane
 from tests.saga.simulation import facts
+from tests.schema import upgrade
 
 TOKEN = "the-api-token"
 
@@ -52,6 +53,9 @@ class Recorder:
 
     def reap(self, key: str) -> None:
         self.enqueued.append(key)
+
+    def deliver(self, webhook: str) -> None:
+        self.enqueued.append(webhook)
 
     def carry(self, proposal: str) -> None:
         self.enqueued.append(proposal)
@@ -102,7 +106,7 @@ def served(
         }
     )
     control = control_plane(settings)
-    control.database.upgrade()
+    upgrade(control.database)
     queue = Recorder()
     object.__setattr__(control, "queue", queue)
     issuer = authority(settings)

@@ -45,6 +45,7 @@ HOST, SITE, STORE, USER = {"name": "host"}, {"name": "site"}, {"name": "store"},
 SCHEDULE = {"name": "schedule"}
 RUN, PROPOSAL = {"rebalance_id": "run"}, {"proposal_id": "proposal"}
 PLAN, POLICY = {"plan_id": "plan"}, {"name": "policy"}
+WEBHOOK = {"webhook_id": "webhook"}
 GRANT = {**USER, "project": "project", "role": "role"}
 MOVE = {"workload": "$workload", "to": "cloud"}
 
@@ -139,6 +140,21 @@ RULES = {
         Where.NAMED, READ, {"name": "new", "project": "$project", "scopes": ["read"]}
     ),
     "DELETE /v1/tokens/{token}": Rule(Where.HIDDEN, ADMIN, names={"token": "token"}),
+    "GET /v1/webhooks": Rule(Where.ANY),
+    "POST /v1/webhooks": Rule(
+        Where.NAMED, ADMIN, {"url": "https://hooks.example.org/", "project": "$project"}
+    ),
+    "GET /v1/webhooks/{webhook_id}": Rule(Where.PROJECT, names=WEBHOOK),
+    "DELETE /v1/webhooks/{webhook_id}": Rule(Where.PROJECT, ADMIN, names=WEBHOOK),
+    "POST /v1/webhooks/{webhook_id}/disable": Rule(Where.PROJECT, ADMIN, names=WEBHOOK),
+    "POST /v1/webhooks/{webhook_id}/enable": Rule(Where.PROJECT, ADMIN, names=WEBHOOK),
+    "POST /v1/webhooks/{webhook_id}/rotate": Rule(Where.PROJECT, ADMIN, {}, WEBHOOK),
+    "POST /v1/webhooks/{webhook_id}/test": Rule(Where.PROJECT, ADMIN, names=WEBHOOK),
+    "POST /v1/webhooks/{webhook_id}/replay": Rule(Where.PROJECT, ADMIN, {}, WEBHOOK),
+    "GET /v1/webhooks/{webhook_id}/deliveries": Rule(Where.PROJECT, names=WEBHOOK),
+    "GET /v1/webhooks/{webhook_id}/deliveries/{event}": Rule(
+        Where.PROJECT, names={**WEBHOOK, "event": "event"}
+    ),
     "GET /v1/audit": Rule(Where.ANYWHERE, ADMIN),
     "GET /v1/audit/head": Rule(Where.FLEET, ADMIN),
     "GET /v1/audit/export": Rule(Where.FLEET, ADMIN),

@@ -199,7 +199,7 @@ def app(serving: Serving, tmp_path: Path) -> Iterator[App]:
     file.write_text(TOKEN)
     app = App(True, serving.url, tmp_path, file, Api)
     yield app
-    app.api._http.close()
+    app.api.close()
 
 
 def run(app: App, *words: str) -> tuple[int, Any]:

@@ -14,6 +14,7 @@ from porter.db.answers import LEASE_S, Answers
 from porter.db.database import Database
 from porter.web.limiting import RateLimit, limit_of
 from porter.web.waiting import seconds
+from tests.schema import upgrade
 from tests.unit.web.conftest import Serving
 from tests.unit.web.test_api import Cloud, NewAgent, refused
 
@@ -33,7 +34,7 @@ def cloud(serving: Serving, new_agent: NewAgent) -> Cloud:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'answers.sqlite3'}")
-    database.upgrade()
+    upgrade(database)
     yield database
     database.close()
 

@@ -131,7 +131,7 @@ def test_the_overview(api: httpx.Client) -> None:
 def test_the_command_line_reads_all_pages(
     api: httpx.Client, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_PAGE", 50)
+    monkeypatch.setattr("porter.client.transport.PAGE", 50)
     token = tmp_path / "token"
     token.write_text(TOKEN)
     with closing(client.Api(serving.url, token)) as asked:

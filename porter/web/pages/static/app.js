@@ -219,6 +219,7 @@
   }
 
   // Read by hand and not by EventSource, which hears only events whose names it knows beforehand.
+  let comeBack = 1500;
   async function listen() {
     listening = true;
     let last = "";
@@ -244,7 +245,7 @@
         // The connection broke: again after a while.
       }
       streaming(false);
-      await pause(refused ? 15000 : 1500);
+      await pause(refused ? 15000 : comeBack);
     }
   }
 
@@ -256,6 +257,7 @@
       const [, name, value] = /^(\w+): ?(.*)$/.exec(line) ?? [];
       if (name === "id") id = value;
       if (name === "data") data.push(value);
+      if (name === "retry") comeBack = Number(value) || comeBack;
     }
     if (data.length) {
       try {

@@ -1,0 +1,1 @@
+"""Events sent to URLs of people's own, signed as Standard Webhooks say."""
