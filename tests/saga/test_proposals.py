@@ -11,6 +11,8 @@ import pytest
 from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.errors import ApprovalRequired, Conflict, Denied, Lapsed, Permanent
 from porter.protocol.messages import Kind
+from porter.providers.base import Instance, LaunchSpec, Pending
+from porter.providers.fake import FakeHosts
 from porter.schedule.model import Bundle, Problem
 from porter.schedule.outlook import Foretell, Outlook, Span
 from porter.schedule.snapshot import Scope
@@ -164,6 +166,41 @@ def test_no_capacity_stops_it_cleanly(port: Port, world: World) -> None:
     assert not world.clouds[WEST].instances, "no other type is tried"
     states = [move.state for move in port.proposals.moves(made.id)]
     assert states == ["failed", "skipped"]
+
+
+def test_a_machine_that_became_dearer_is_not_made(port: Port, world: World) -> None:
+    [made] = port.rebalance(to_new)
+    port.authority.execute(made.id, ANN, world.now)
+    kind, _ = world.clouds[WEST].types["small"]
+    world.clouds[WEST].types["small"] = (kind, Decimal("0.03"))
+    done = port.finish(made.id)
+    assert done.state == ProposalState.STOPPED
+    assert "costs more than 0.0204 an hour now" in done.reason
+    assert not world.clouds[WEST].launches
+    assert moved(port) == ["old", "old"]
+
+
+def test_a_spot_machine_is_made_where_policies_allow_it(
+    port: Port, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(port, "placement: {spot: true}")
+    spot = f"{WEST}/small/spot#1"
+    wanted: list[bool] = []
+    launch = FakeHosts.launch
+
+    def seen(self: FakeHosts, spec: LaunchSpec, token: str = "") -> Instance | Pending:
+        wanted.append(spec.spot)
+        return launch(self, spec, token)
+
+    monkeypatch.setattr(FakeHosts, "launch", seen)
+    [made] = port.rebalance(lambda problem: [bundle([("shop", "old", spot)], machines=[spot])])
+    done = port.execute(made.id)
+    assert done.state == ProposalState.DONE, done.reason
+    assert wanted
+    assert all(wanted)
+    snapshot = port.photographer.take(Scope(), world.now)
+    node = next(one for one in snapshot.problem.nodes if one.site == WEST)
+    assert (node.spot, node.removable, node.interruptions > 0) == (True, True, True)
 
 
 def test_a_container_that_does_not_run_after_the_move_stops_it(port: Port, world: World) -> None:

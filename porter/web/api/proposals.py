@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -129,7 +130,12 @@ def _move(wish: dict[str, Any], move: MoveRecord) -> ProposedMoveOut:
 
 
 def shown(control: ControlPlane, proposal: ProposalRecord) -> ProposalOut:
-    return ProposalOut.of(proposal, control.proposals.moves(proposal.id))
+    return all_shown(control, [proposal])[0]
+
+
+def all_shown(control: ControlPlane, found: Sequence[ProposalRecord]) -> list[ProposalOut]:
+    moves = control.proposals.moves_of(found)
+    return [ProposalOut.of(one, moves[one.id]) for one in found]
 
 
 @router.get("/proposals")
@@ -143,7 +149,7 @@ def list_proposals(
     items, last = found[: paged.limit], found[: paged.limit][-1:]
     more = len(found) > paged.limit
     page = Page(items, (last[0].created, last[0].id) if more else None)
-    return [shown(control, one) for one in paged.give(page)]
+    return all_shown(control, paged.give(page))
 
 
 @router.get("/proposals/{proposal_id}")

@@ -17,7 +17,7 @@ from porter.schedule.snapshot import Scope
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.proposals import ProposalOut, shown
+from porter.web.api.proposals import ProposalOut, all_shown
 from porter.web.api.schemas import Body, moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["rebalances"])
@@ -57,6 +57,8 @@ class RebalanceOut(BaseModel):
     trigger: str
     """`manual`, `cron`, `catch-up`, `price` or `interruption`."""
     schedule: str | None
+    due_at: datetime | None
+    """For which time its schedule began it; each time has one run."""
     project: str
     """Empty: all."""
     state: str
@@ -83,6 +85,7 @@ class RebalanceOut(BaseModel):
             id=run.id,
             trigger=run.trigger,
             schedule=run.schedule,
+            due_at=moment(run.due_at),
             project=run.project,
             state=run.state,
             reason=run.reason,
@@ -106,7 +109,7 @@ def create(response: Response, control: Control, caller: Caller, body: Rebalance
     run, _ = control.port.run(body.scope(), caller, time.time())
     response.headers["Location"] = f"/v1/rebalances/{run.id}"
     made = control.proposals.all(rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, [shown(control, one) for one in made])
+    return RebalanceOut.of(run, all_shown(control, made))
 
 
 @router.get("/rebalances")
@@ -131,4 +134,4 @@ def get_rebalance(control: Control, caller: Caller, rebalance_id: str) -> Rebala
     """One run, with what it proposed."""
     run = control.rebalances.get(rebalance_id, caller.projects())
     made = control.proposals.all(caller.projects(), rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, [shown(control, one) for one in made])
+    return RebalanceOut.of(run, all_shown(control, made))
