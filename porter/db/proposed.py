@@ -214,7 +214,11 @@ def stale(c: sa.Connection, proposal: ProposalRecord, now: float) -> str:
 def busy(c: sa.Connection, proposal: ProposalRecord) -> str:
     """Why it cannot be carried out beside others that are; empty if it can."""
     mine = {*proposal.content["ended"], *(move["to"] for move in proposal.content["moves"])}
-    found = c.execute(sa.select(P.c.id, P.c.content).where(P.c.state == ProposalState.EXECUTING))
+    found = c.execute(
+        sa.select(P.c.id, P.c.content).where(
+            P.c.state == ProposalState.EXECUTING, P.c.id != proposal.id
+        )
+    )
     for row in found:
         ended = set(row.content["ended"])
         theirs = {move["to"] for move in row.content["moves"]}
