@@ -269,6 +269,8 @@ class Carrier:
         machine = carrying.machines.get(host.id)
         if machine is not None and machine.state != "running":
             return _Stop(f"the machine {host.name} is being removed")
+        if host.notices:
+            return _Stop(f"{host.name} is about to be taken away ({host.notices[0]['kind']})")
         if not host.alive(now):
             silent = host.silent(now)
             if silent > SILENT_FOR:
