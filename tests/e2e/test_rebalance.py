@@ -216,9 +216,7 @@ def test_a_price_change_moves_two_workloads(
     second = fleet.migrate("cart", old)
     assert second["state"] == "succeeded", second["reason"]
     assert homes(fleet) == {old}
-    clients = [
-        stack.enter_context(asking(fleet, addresses[one], tmp_path)) for one in WORKLOADS
-    ]
+    clients = [stack.enter_context(asking(fleet, addresses[one], tmp_path)) for one in WORKLOADS]
 
     rule = tmp_path / "policy.yaml"
     rule.write_text(POLICY)
