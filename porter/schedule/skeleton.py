@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from porter.schedule.fleet import Bools, Fleet, Floats, Ints
+from porter.schedule.fleet import Bools, Floats, Ints
 from porter.schedule.pools import CPUS, Pooled
 from porter.schedule.solver import THREADS, Quiet
 
