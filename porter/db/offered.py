@@ -88,6 +88,17 @@ class MoveRecord:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A move that a proposal began."""
+
+    workload: str
+    project: str
+    named: tuple[str, ...]
+    """Policies that the workload's label names."""
+    at: float
+
+
+@dataclass(frozen=True)
 class Carrying:
     """A leased proposal with all that its next step may need to know."""
 

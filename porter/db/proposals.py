@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from porter.db import proposed, rows
-from porter.db import tables as t
 from porter.db.database import Database
 from porter.db.offered import LIVING as LIVING
 from porter.db.offered import OVER as OVER
 from porter.db.offered import READY as READY
+from porter.db.offered import Begun as Begun
 from porter.db.offered import Carrying as Carrying
 from porter.db.offered import MoveRecord as MoveRecord
 from porter.db.offered import MoveState as MoveState
@@ -23,7 +24,11 @@ from porter.db.offered import ProposalState as ProposalState
 from porter.db.proposed import P, V
 from porter.db.proposed import lapsed as lapsed
 from porter.domain.errors import Conflict, Denied
-from porter.domain.identity import FLEET, Principal, Projects
+from porter.domain.identity import Principal, Projects
+
+DAY = 86400.0
+BUDGET_LOCK = 0x4275646765740A
+"""Number of the PostgreSQL advisory lock under which moves are counted."""
 
 
 class Proposals:
@@ -88,23 +93,6 @@ class Proposals:
         with self._db.read() as c:
             found = c.execute(query).scalar()
             return None if found is None else str(found)
-
-    def begun_since(self, since: float) -> list[tuple[str, str, tuple[str, ...], float]]:
-        """(workload, its project, policies that its label names, when) of the moves that proposals
-        began after a moment; the oldest first."""
-        w = t.workloads
-        project = sa.func.coalesce(w.c.project, FLEET).label("project")
-        query = (
-            sa.select(V.c.workload, project, w.c.policies, V.c.begun)
-            .join(w, w.c.name == V.c.workload, isouter=True)
-            .where(V.c.begun > since)
-            .order_by(V.c.begun)
-        )
-        with self._db.read() as c:
-            return [
-                (row.workload, row.project, tuple(row.policies or ()), float(row.begun))
-                for row in c.execute(query)
-            ]
 
     def last_begun(self, workload: str, without: str) -> float | None:
         """When a proposal, other than one, last began to move a workload."""
@@ -236,6 +224,27 @@ class Proposals:
                 .returning(P.c.id)
             ).first()
             return None if won is None else proposed.carrying_of(c, identity, token)
+
+    def reserve(
+        self,
+        carrying: Carrying,
+        move: MoveRecord,
+        free_at: Callable[[Sequence[Begun]], float],
+        now: float,
+    ) -> float:
+        """Count a move as begun now, if budgets allow it; returns from when on they do. `free_at`
+        is given the moves begun within a day, without this one. Nobody else counts meanwhile.
+        Infinity: the lease was lost."""
+        with self._db.write() as c:
+            if not self._db.sqlite:
+                c.execute(sa.select(sa.func.pg_advisory_xact_lock(BUDGET_LOCK)))
+            if not proposed.held(c, carrying):
+                return math.inf
+            free = free_at(proposed.begun_since(c, now - DAY, move))
+            if free <= now:
+                mine = sa.and_(V.c.proposal == move.proposal, V.c.seq == move.seq)
+                c.execute(sa.update(V).where(mine).values(begun=now))
+            return free
 
     def note(self, carrying: Carrying, move: MoveRecord, now: float) -> bool:
         """Write down at once what became of one move. False: the lease was lost."""

@@ -12,6 +12,7 @@ from porter.db.base import ACTIVE
 from porter.db.offered import (
     LIVING,
     READY,
+    Begun,
     Carrying,
     MoveRecord,
     MoveState,
@@ -20,7 +21,7 @@ from porter.db.offered import (
 )
 from porter.db.plans import drift
 from porter.domain.errors import Conflict, Lapsed, NotFound
-from porter.domain.identity import Principal, Projects
+from porter.domain.identity import FLEET, Principal, Projects
 
 P, V = t.proposals, t.proposal_moves
 COLUMNS = [P.c[name] for name in ProposalRecord.__dataclass_fields__]
@@ -214,7 +215,11 @@ def stale(c: sa.Connection, proposal: ProposalRecord, now: float) -> str:
 def busy(c: sa.Connection, proposal: ProposalRecord) -> str:
     """Why it cannot be carried out beside others that are; empty if it can."""
     mine = {*proposal.content["ended"], *(move["to"] for move in proposal.content["moves"])}
-    found = c.execute(sa.select(P.c.id, P.c.content).where(P.c.state == ProposalState.EXECUTING))
+    found = c.execute(
+        sa.select(P.c.id, P.c.content).where(
+            P.c.state == ProposalState.EXECUTING, P.c.id != proposal.id
+        )
+    )
     for row in found:
         ended = set(row.content["ended"])
         theirs = {move["to"] for move in row.content["moves"]}
@@ -226,3 +231,24 @@ def busy(c: sa.Connection, proposal: ProposalRecord) -> str:
         ):
             return f"proposal {row.id}, which is being carried out, needs the same"
     return ""
+
+
+def begun_since(c: sa.Connection, since: float, without: MoveRecord) -> list[Begun]:
+    """Moves that proposals began after a moment, one left out; the oldest first."""
+    w = t.workloads
+    other = sa.or_(V.c.proposal != without.proposal, V.c.seq != without.seq)
+    query = (
+        sa.select(
+            V.c.workload,
+            sa.func.coalesce(w.c.project, FLEET).label("project"),
+            w.c.policies,
+            V.c.begun,
+        )
+        .join(w, w.c.name == V.c.workload, isouter=True)
+        .where(V.c.begun > since, other)
+        .order_by(V.c.begun)
+    )
+    return [
+        Begun(row.workload, row.project, tuple(row.policies or ()), float(row.begun))
+        for row in c.execute(query)
+    ]

@@ -165,15 +165,16 @@ class Carrier:
                 obstacle = self._obstacle(carrying, moves, move, wish, now)
                 if obstacle is not None:
                     return obstacle
+                workload = carrying.workloads[move.workload]
+                limit = self._budgets.limit(workload, carrying.proposal.id, now)
+                free_at = self._proposals.reserve(carrying, move, limit, now)
+                if free_at > now:
+                    return _Wait(free_at)
                 known = self._begin(carrying, moves, wish, key, digest, now)
-        except Transient:
-            return _Wait(now + LOOK)
-        except PolicyRefused as error:
-            if error.members.get("rule") == WINDOWS:
-                return _Wait(now + LONGEST_PAUSE)
-            return _Stop(error.message)
         except PorterError as error:
-            return _Stop(error.message)
+            # Not begun after all: it counts against no budget.
+            self._proposals.note(carrying, replace(move, begun=None), now)
+            return _against(error, now)
         begun = replace(move, state=MoveState.BEGUN, migration=known, begun=now)
         # At once: what follows in this call may take long, and budgets count what was begun.
         if self._proposals.note(carrying, begun, now):
@@ -248,9 +249,6 @@ class Carrier:
             first = _maker(carrying, moves, wish)
             if first.seq != move.seq and first.state != MoveState.DONE:
                 return _Wait(now + LOOK)
-        free_at = self._budgets.free_at(workload, proposal.id, now)
-        if free_at > now:
-            return _Wait(free_at)
         host = self._target(carrying, moves, wish)
         if wish["new"] and host is None:
             return None
@@ -269,6 +267,8 @@ class Carrier:
         machine = carrying.machines.get(host.id)
         if machine is not None and machine.state != "running":
             return _Stop(f"the machine {host.name} is being removed")
+        if host.notices:
+            return _Stop(f"{host.name} is about to be taken away ({host.notices[0]['kind']})")
         if not host.alive(now):
             silent = host.silent(now)
             if silent > SILENT_FOR:
@@ -297,6 +297,15 @@ class Carrier:
             host = carrying.hosts.get(name)
             if host is not None and name not in left:
                 self._ledger.drain(host.id, f"ended by proposal {carrying.proposal.id}", now)
+
+
+def _against(error: PorterError, now: float) -> _Wait | _Stop:
+    """What an error of a move that was to begin means."""
+    if isinstance(error, Transient):
+        return _Wait(now + LOOK)
+    if isinstance(error, PolicyRefused) and error.members.get("rule") == WINDOWS:
+        return _Wait(now + LONGEST_PAUSE)
+    return _Stop(error.message)
 
 
 def key_of(proposal: str, seq: int) -> str:

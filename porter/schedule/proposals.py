@@ -220,20 +220,7 @@ def _proposal(
     execute: bool,
 ) -> ProposalRecord:
     identity = new_id("o")
-    content: dict[str, Any] = {
-        "rebalance": run,
-        "moves": _moves(snapshot, bundle),
-        "machines": _machines(snapshot, bundle),
-        "ended": list(bundle.ended),
-        "sums": Sums(snapshot, bundle).as_dict(),
-        "urgent": sorted(
-            {step.source for step in bundle.steps if snapshot_doomed(snapshot, step.source)}
-        ),
-        "runner_up": other,
-        "by": by,
-        "made_at": iso(now),
-        "expires_at": iso(now + LIFETIME),
-    }
+    content = _content(run, snapshot, bundle, other, by, now)
     basis = _basis(snapshot, bundle)
     state = ProposalState.OPEN
     if demands:
@@ -262,6 +249,31 @@ def _proposal(
         ended=None,
         stopping="",
     )
+
+
+def _content(
+    run: str,
+    snapshot: Snapshot,
+    bundle: Bundle,
+    other: dict[str, Any] | None,
+    by: str,
+    now: float,
+) -> dict[str, Any]:
+    """What would be done, with the sums: what a person looks at, and approves by its hash."""
+    return {
+        "rebalance": run,
+        "moves": _moves(snapshot, bundle),
+        "machines": _machines(snapshot, bundle),
+        "ended": list(bundle.ended),
+        "sums": Sums(snapshot, bundle).as_dict(),
+        "urgent": sorted(
+            {step.source for step in bundle.steps if snapshot_doomed(snapshot, step.source)}
+        ),
+        "runner_up": other,
+        "by": by,
+        "made_at": iso(now),
+        "expires_at": iso(now + LIFETIME),
+    }
 
 
 def snapshot_doomed(snapshot: Snapshot, node: str) -> bool:

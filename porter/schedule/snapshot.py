@@ -19,7 +19,7 @@ from porter.schedule.outlook import Estimator, Outlook
 from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rates import Rates
 from porter.schedule.scope import Scope as Scope
-from porter.schedule.subjects import subject_of
+from porter.schedule.subjects import Subject, subject_of
 
 HYSTERESIS = 0.01
 
@@ -93,18 +93,7 @@ class Photographer:
     def take(self, scope: Scope, now: float) -> Snapshot:
         """Raises Invalid for a currency in which nothing is told and to which no rate leads."""
         fleet = self._fleets.read()
-        kept = self._policies.all()
-        left_out: dict[str, Bar] = {}
-        subjects = []
-        for workload in fleet.workloads.values():
-            host = fleet.hosts.get(str(workload.host))
-            if host is None or host.facts is None:
-                if scope.covers(workload):
-                    left_out[workload.name] = Bar(
-                        "no-facts", "its host has not told of itself yet", "see its agent"
-                    )
-                continue
-            subjects.append(subject_of(workload, host, kept, fleet))
+        subjects, left_out = self._subjects(scope, fleet)
         book = PriceBook(self._places, self._rates)
         mine = [one for one in subjects if scope.covers(one.workload)]
         wants = Wants(
@@ -143,6 +132,22 @@ class Photographer:
             },
             left_out=left_out,
         )
+
+    def _subjects(self, scope: Scope, fleet: Fleet) -> tuple[list[Subject], dict[str, Bar]]:
+        """All workloads that can be looked at, and why those of the scope that cannot are not."""
+        kept = self._policies.all()
+        left_out: dict[str, Bar] = {}
+        subjects = []
+        for workload in fleet.workloads.values():
+            host = fleet.hosts.get(str(workload.host))
+            if host is None or host.facts is None:
+                if scope.covers(workload):
+                    left_out[workload.name] = Bar(
+                        "no-facts", "its host has not told of itself yet", "see its agent"
+                    )
+                continue
+            subjects.append(subject_of(workload, host, kept, fleet))
+        return subjects, left_out
 
 
 def _nodes(fleet: Fleet, ground: Ground, horizon_s: float) -> tuple[Node, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from porter.db.database import Database
 from porter.db.proposals import ProposalState
 from porter.domain.errors import Conflict, PorterError
-from tests.saga.port import ANN, BOB, Port
+from porter.schedule.model import Bundle, Problem
+from tests.saga.port import ANN, BOB, Port, bundle
 from tests.saga.test_schedules import MONDAY, WEST, prove_once_only, to_new
 from tests.saga.world import World
 
@@ -74,6 +76,28 @@ def test_of_many_who_decide_one_does(port: Port) -> None:
     assert state in (ProposalState.APPROVED, ProposalState.DECLINED)
     # An approval may be followed by a decline; else one alone won.
     assert len(lost) >= 2
+
+
+def test_budgets_hold_across_proposals_that_go_on_at_once(port: Port) -> None:
+    """Each of four proposals moves one workload; two an hour are allowed."""
+    world = port.world
+    old = world.hosts["h-old"]
+    names = ["shop", "a", "b", "c"]
+    for name in names[1:]:
+        world.start(name, old)
+    text = "version: 1\nname: p\nproject: default\nbudget: {per_hour: 2}\n"
+    port.policies.put("p", "default", text, "root", world.now)
+
+    def each(problem: Problem) -> list[Bundle]:
+        new = {name: f"{WEST}/small/on_demand#{n}" for n, name in enumerate(names, 1)}
+        return [bundle([(name, "old", new[name])], machines=[new[name]]) for name in names]
+
+    made = port.rebalance(each)
+    for one in made:
+        port.authority.execute(one.id, ANN, world.now)
+    together([partial(port.carrier.advance, one.id) for one in made] * 2)
+    states = [port.proposals.moves(one.id)[0].state for one in made]
+    assert sorted(states) == ["begun", "begun", "pending", "pending"]
 
 
 def test_executors_at_once_begin_each_move_once(port: Port) -> None:

@@ -124,7 +124,7 @@ class Port:
         self.proposer = Proposer(
             self.photographer, optimise or self.oracle, self.planner, self.proposals, world.places
         )
-        self.mortal_proposals = Mortal(self.proposals, ("claim", "note", "apply"))
+        self.mortal_proposals = Mortal(self.proposals, ("claim", "reserve", "note", "apply"))
         self.mortal_moves = Mortal(world.moves, ("repeated", "create"))
         mortal_planner = Planner(
             self.mortal_moves, self.plans, self.policies, world.registry, world.places, forecaster

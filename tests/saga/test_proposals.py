@@ -10,7 +10,7 @@ import pytest
 
 from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.errors import ApprovalRequired, Conflict, Denied, Lapsed, Permanent
-from porter.protocol.messages import Kind
+from porter.protocol.messages import HostNotice, Kind
 from porter.providers.base import Instance, LaunchSpec, Pending
 from porter.providers.fake import FakeHosts
 from porter.schedule.model import Bundle, Problem
@@ -507,6 +507,19 @@ def test_a_late_executor_writes_nothing(port: Port, world: World) -> None:
     newer = port.proposals.claim(made.id, world.now + 11, 10)
     assert newer is not None
     assert not port.proposals.note(late, late.moves[0], world.now)
+
+
+def test_a_target_that_is_to_be_taken_away_is_not_gone_to(apart: Port, world: World) -> None:
+    [made] = apart.rebalance(to_one)
+    target = made.content["moves"][0]["to"]
+    sims: list[SimHost] = [one for one in world.hosts.values() if one.name == target]
+    sims[0].notices = (HostNotice("terminate", ""),)
+    world.beat()
+    apart.authority.execute(made.id, ANN, world.now)
+    done = apart.finish(made.id)
+    assert done.state == ProposalState.STOPPED
+    assert "is about to be taken away (terminate)" in done.reason
+    assert not world.moves.active()
 
 
 def test_a_host_is_gone_before_its_move(apart: Port, world: World) -> None:

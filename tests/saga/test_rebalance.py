@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -85,7 +86,7 @@ def prove_account(account: dict[str, object], world: World, ended: str) -> None:
     saved = Decimal(str(account["staying"])) - Decimal(str(account["paid"]))
     assert Decimal(str(account["saving"])) == saved > 0
     assert account["unknown"] == []
-    assert lines[ended]["told_by"] == {"begin": "porter", "end": "porter"}
+    assert lines[ended]["told_by"] == {"begin": "provider", "end": "provider"}
 
 
 def test_an_account_before_the_beginning_is_refused(port: Port, world: World) -> None:
@@ -112,15 +113,18 @@ def test_the_providers_own_times_are_billed(port: Port, world: World) -> None:
     assert (line["seconds"], line["paid"], line["staying"]) == ("1800.0", "0.010000", "0.040000")
 
 
-def test_an_unknown_price_makes_the_account_unknown(port: Port, world: World) -> None:
+def test_unknown_traffic_makes_the_account_unknown(port: Port, world: World) -> None:
     _, outcome = port.authority.run(Scope(seconds=1.0), ANN, world.now)
     made = outcome.proposals[0]
     port.execute(made.id)
+    migration = str(port.proposals.moves(made.id)[0].migration)
+    receipt = world.receipt(migration)
+    receipt["cost"]["egress"] |= {"amount": None, "source": "nobody told it"}
     with world.database.write() as c:
-        c.exec_driver_sql("UPDATE instances SET quote = NULL")
+        c.exec_driver_sql("UPDATE migrations SET receipt = ?", (json.dumps(receipt),))
     account = port.accountant.receipt(port.proposals.get(made.id), world.now)
-    assert account["saving"] is None
-    assert len(account["unknown"]) == 2
+    assert (account["staying"], account["paid"], account["saving"]) == (None, None, None)
+    assert account["unknown"] == [f"the traffic of {made.workloads[0]}: nobody told it"]
 
 
 # -- what the optimiser is asked

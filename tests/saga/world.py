@@ -140,6 +140,7 @@ class World:
         self.sites.add(site, "fake", "", settings, "", self.now)
         self.places.open(site)
         self.clouds[site] = WORLDS[settings["world"]]
+        self.clouds[site].clock = lambda: self.now
         return self.clouds[site]
 
     def _boot_machines(self) -> None:

@@ -7,8 +7,9 @@ would. A test may have launches fail or take several calls: see `World`.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,6 +54,7 @@ class World:
     owners: dict[str, str] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     """By instance id."""
+    clock: Callable[[], float] = time.time
     launches: Counter[str] = field(default_factory=Counter)
     addresses: dict[str, str] = field(default_factory=dict)
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -73,6 +75,9 @@ class World:
         error, self.after_effect = self.after_effect, None
         if error is not None:
             raise error
+
+    def moment(self) -> str:
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat()
 
     def pending(self, token: str) -> Pending | None:
         count = int(token or 0)
@@ -125,7 +130,7 @@ class FakeHosts:
                 zone=spec.zone,
                 private_address=str(ipaddress.ip_address("10.9.0.0") + number),
                 tags=dict(spec.tags),
-                launched_at=datetime.now(UTC).isoformat(),
+                launched_at=world.moment(),
             )
         world.end()
         pending = world.pending(token)
@@ -159,7 +164,7 @@ class FakeHosts:
         if pending is None:
             gone = world.instances.pop(key, None)
             if gone is not None:
-                world.ended[gone.id] = datetime.now(UTC).isoformat()
+                world.ended[gone.id] = world.moment()
         world.end()
         return pending
 
