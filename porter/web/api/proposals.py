@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from porter.db.proposals import MoveRecord, ProposalRecord, ProposalState
 from porter.domain.errors import NotFound
 from porter.domain.identity import Permission, Principal
 from porter.web.access import Caller, demand
-from porter.web.api.common import PROBLEMS, SECURED, Control
+from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
 from porter.web.api.schemas import Body, moment
 from porter.wiring import ControlPlane
@@ -75,12 +76,15 @@ class ProposalOut(BaseModel):
     created_at: datetime | None
     created_by: str
     """The person, who cannot approve it; or `schedule NAME`."""
+    created_by_name: str
     expires_at: datetime | None
     decided_at: datetime | None
     decided_by: str
+    decided_by_name: str
     started_at: datetime | None
     """When it began to be carried out."""
     started_by: str
+    started_by_name: str
     ended_at: datetime | None
     stopping: str
     """Why no further move is begun."""
@@ -88,7 +92,13 @@ class ProposalOut(BaseModel):
     """What was done and what not; why it lapsed; or of whoever decided."""
 
     @classmethod
-    def of(cls, proposal: ProposalRecord, moves: tuple[MoveRecord, ...]) -> ProposalOut:
+    def of(
+        cls,
+        proposal: ProposalRecord,
+        moves: tuple[MoveRecord, ...],
+        name: Callable[[str], str] = str,
+    ) -> ProposalOut:
+        """`name`: what the person with an id is called."""
         wishes = proposal.content["moves"]
         return cls(
             id=proposal.id,
@@ -102,11 +112,14 @@ class ProposalOut(BaseModel):
             moves=[_move(wishes[move.seq], move) for move in moves],
             created_at=moment(proposal.created),
             created_by=proposal.created_by,
+            created_by_name=name(proposal.created_by),
             expires_at=moment(proposal.expires),
             decided_at=moment(proposal.decided),
             decided_by=proposal.decided_by,
+            decided_by_name=name(proposal.decided_by),
             started_at=moment(proposal.started),
             started_by=proposal.started_by,
+            started_by_name=name(proposal.started_by),
             ended_at=moment(proposal.ended),
             stopping=proposal.stopping,
             reason=proposal.reason,
@@ -128,8 +141,13 @@ def _move(wish: dict[str, Any], move: MoveRecord) -> ProposedMoveOut:
     )
 
 
-def shown(control: ControlPlane, proposal: ProposalRecord) -> ProposalOut:
-    return ProposalOut.of(proposal, control.proposals.moves(proposal.id))
+def shown(
+    control: ControlPlane, proposal: ProposalRecord, names: dict[str, str] | None = None
+) -> ProposalOut:
+    """`names` remembers whom one has asked for."""
+    known = {} if names is None else names
+    moves = control.proposals.moves(proposal.id)
+    return ProposalOut.of(proposal, moves, lambda one: person_name(control, one, known))
 
 
 @router.get("/proposals")
@@ -143,7 +161,8 @@ def list_proposals(
     items, last = found[: paged.limit], found[: paged.limit][-1:]
     more = len(found) > paged.limit
     page = Page(items, (last[0].created, last[0].id) if more else None)
-    return [shown(control, one) for one in paged.give(page)]
+    names: dict[str, str] = {}
+    return [shown(control, one, names) for one in paged.give(page)]
 
 
 @router.get("/proposals/{proposal_id}")
