@@ -31,9 +31,7 @@ KINDS = {
 
 @router.get("/webhooks")
 async def index(request: Request, api: Reader, caller: Caller) -> Response:
-    found, projects = await asyncio.gather(
-        api.all("/v1/webhooks"), api.maybe("/v1/projects", [])
-    )
+    found, projects = await asyncio.gather(api.all("/v1/webhooks"), api.maybe("/v1/projects", []))
     mine = caller.projects(Permission.ADMIN)
     names = [one["name"] for one in projects if mine is None or one["name"] in mine]
     return render(

@@ -77,8 +77,7 @@ async def show(request: Request, api: Reader, identity: str, q: str = "") -> Res
         method=savings.method(run["answer"]),
         why=savings.TRIGGERS.get(run["trigger"], run["trigger"]),
         proposals=[
-            one
-            | {"title": savings.title(one["content"]), "route": savings.route(one["content"])}
+            one | {"title": savings.title(one["content"]), "route": savings.route(one["content"])}
             for one in run["proposals"]
         ],
         would=[
@@ -96,9 +95,7 @@ async def show(request: Request, api: Reader, identity: str, q: str = "") -> Res
 
 @router.get("/schedules")
 async def schedules(request: Request, api: Reader, caller: Caller) -> Response:
-    found, projects = await asyncio.gather(
-        api.all("/v1/schedules"), api.maybe("/v1/projects", [])
-    )
+    found, projects = await asyncio.gather(api.all("/v1/schedules"), api.maybe("/v1/projects", []))
     last = await asyncio.gather(*(_last(api, one["name"]) for one in found))
     return render(
         request,
