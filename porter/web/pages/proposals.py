@@ -47,7 +47,7 @@ async def _found(api: Api, state: str) -> list[dict[str, Any]]:
 def _card(proposal: dict[str, Any]) -> dict[str, Any]:
     moves = proposal["moves"]
     return proposal | {
-        "title": savings.title(proposal["content"]),
+        "who": savings.who(proposal["content"]),
         "route": savings.route(proposal["content"]),
         "done": sum(one["state"] == "done" for one in moves),
         "schedule": schedule_of(proposal),
@@ -72,6 +72,7 @@ async def show(request: Request, api: Reader, caller: Caller, identity: str) -> 
         content=proposal["content"],
         sums=proposal["content"]["sums"],
         title=savings.title(proposal["content"]),
+        route=savings.route(proposal["content"]),
         bars=savings.bars(proposal["content"]["sums"]),
         waves=savings.waves(proposal, await _under_way(api, proposal)),
         account=account,

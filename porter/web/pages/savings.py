@@ -65,11 +65,24 @@ def title(content: Mapping[str, Any]) -> str:
     return f"{moves} save{'s' if count == 1 else ''} {cost(saving, sums['currency'])}"
 
 
-def route(content: Mapping[str, Any], most: int = 3) -> str:
-    """What moves where, as far as it fits into one line."""
-    told = [f"{one['workload']}: {one['from']} → {one['to']}" for one in content["moves"][:most]]
-    more = len(content["moves"]) - len(told)
-    return "; ".join(told) + (f"; {more} more" if more > 0 else "")
+def who(content: Mapping[str, Any], most: int = 4) -> str:
+    """`Move shop, mail and 2 more`."""
+    names = [str(one["workload"]) for one in content["moves"]]
+    if len(names) > most:
+        return f"Move {', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    last = names.pop()
+    return f"Move {', '.join(names)} and {last}" if names else f"Move {last}"
+
+
+def route(content: Mapping[str, Any]) -> str:
+    """From where to where: `rack-1 → aws:eu-west-1/c6i.large/spot#1 (new), rack-2; rack-1 ends`."""
+    sources = dict.fromkeys(str(one["from"]) for one in content["moves"])
+    targets = dict.fromkeys(
+        f"{one['to']} (new)" if one["new"] else str(one["to"]) for one in content["moves"]
+    )
+    ended = content["ended"]
+    ends = f"; {', '.join(ended)} end{'s' if len(ended) == 1 else ''}" if ended else ""
+    return f"{', '.join(sources)} → {', '.join(targets)}{ends}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
+from porter.db import tables as t
+from porter.db.base import InstanceRecord
+from porter.db.database import Database
 from porter.db.proposals import ProposalRecord, ProposalState
 from porter.db.rebalances import Outcome, RebalanceRecord, Trigger
 from porter.schedule.authority import new_run
@@ -133,6 +138,38 @@ def rich(
         "runner_up": {"what": "2 moves to rack-2", "saving": "81.600000"},
     }
     return replace(plain, content=content, created_by=run.created_by, **more)
+
+
+def stood(
+    database: Database,
+    name: str,
+    since: float,
+    quote: dict[str, Any] | None = OLD,
+    migration: str | None = None,
+) -> None:
+    """In the ledger: a machine that runs since then, and the migration for which it was made."""
+    made = InstanceRecord(
+        key=f"k-{name}",
+        host=f"h-{name}",
+        host_name=name,
+        site="aws:eu-west-1",
+        migration=migration,
+        instance_type="m5.xlarge",
+        instance=f"i-{name}",
+        public_address="",
+        state="running",
+        token="",
+        quote=quote,
+        reason="",
+        created=since,
+        launched=since,
+        empty_since=None,
+        gone=None,
+        wake_at=since,
+        launched_at=since,
+    )
+    with database.write() as c:
+        c.execute(sa.insert(t.instances).values(**vars(made)))
 
 
 def asked(by: str, now: float, schedule: str | None = None, **more: Any) -> RebalanceRecord:

@@ -14,7 +14,7 @@ from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.identity import Role
 from tests.unit.web.conftest import Serving, served
 from tests.unit.web.pages.test_desk_pages import page
-from tests.unit.web.rich import asked, outcome, rich, stay
+from tests.unit.web.rich import asked, outcome, rich, stay, stood
 from tests.unit.web.test_plans import token
 from tests.unit.web.test_scheduling import NIGHTLY
 
@@ -65,7 +65,8 @@ def test_what_waits_for_approval_comes_first(place: Serving, web: httpx.Client, 
     offered(place, "schedule nightly", "open", ProposalState.OPEN)
     shown = page(web, "/proposals")
     assert shown.index("o-wait") < shown.index("o-open")
-    assert "2 moves save 111.78 USD" in shown
+    assert "Move wait-1 and wait-2" in shown
+    assert "<strong>111.78</strong> <span>USD saved over 30 days" in shown
     assert 'href="/schedules#nightly"' in shown
     assert "o-open" not in page(web, "/proposals?state=waiting")
     assert "No proposal is like that" in page(web, "/proposals?state=stopped")
@@ -94,9 +95,12 @@ def test_a_proposal_shows_sums_waves_and_what_one_may(place: Serving, ann: str) 
 def test_one_that_is_carried_out_has_an_account_and_can_be_stopped(
     place: Serving, web: httpx.Client
 ) -> None:
+    stood(place.control.database, "c5-a", time.time() - 7200)
     made = offered(place, "u-x", "run", ProposalState.EXECUTING)
     shown = page(web, f"/proposals/{made.id}")
     assert "Saved until now" in shown
+    assert "0.192 USD an hour</td>" in shown
+    assert "it runs" in shown
     assert 'data-opens="stop"' in shown
     assert f'data-api="POST /v1/proposals/{made.id}/stop"' in shown
     assert web.post(f"/v1/proposals/{made.id}/stop", json={"reason": "lunch"}).status_code == 202
@@ -112,7 +116,7 @@ def test_a_run_says_how_good_it_is_and_why_the_rest_stays(
     shown = page(web, f"/rebalances/{made.rebalance}")
     assert "Proven within 0.4 % of the best" in shown
     assert "allow it" in shown
-    assert "x-1, saves 12.50 USD" in shown
+    assert "x-1, which would save 12.50 USD" in shown
     found = page(web, f"/rebalances/{made.rebalance}?q=RESIDENCY+db")
     assert 'href="/workloads/db"' in found
     assert 'href="/workloads/mail"' not in found

@@ -25,15 +25,24 @@ def test_how_good_an_answer_is(gap: float, told: str) -> None:
 
 
 def content(saving: str, moves: int) -> dict[str, Any]:
-    one = {"workload": "shop", "from": "a", "to": "b"}
-    return {"moves": [one] * moves, "sums": {"saving": saving, "currency": "USD"}}
+    found = [
+        {"workload": f"w{n}", "from": "a", "to": f"b{n % 2}", "new": n == 1} for n in range(moves)
+    ]
+    return {
+        "moves": found,
+        "ended": ["a"] * (moves > 1),
+        "sums": {"saving": saving, "currency": "USD"},
+    }
 
 
 def test_titles_and_routes() -> None:
     assert savings.title(content("1234.5", 3)) == "3 moves save 1,234.50 USD"
     assert savings.title(content("-0.25", 1)) == "1 move costs 0.2500 USD more"
-    assert savings.route(content("1", 1)) == "shop: a → b"
-    assert savings.route(content("1", 5)).endswith("; 2 more")
+    assert savings.route(content("1", 1)) == "a → b0"
+    assert savings.route(content("1", 3)) == "a → b0, b1 (new); a ends"
+    assert savings.who(content("1", 1)) == "Move w0"
+    assert savings.who(content("1", 3)) == "Move w0, w1 and w2"
+    assert savings.who(content("1", 6)) == "Move w0, w1, w2 and 3 more"
 
 
 def test_bars_are_as_long_as_what_they_stand_for() -> None:
