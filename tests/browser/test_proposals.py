@@ -170,6 +170,9 @@ def test_a_second_person_approves_and_it_is_carried_out(port: Authority, context
     # Its workloads are not there: what the API says is told.
     expect(dialog.get_by_role("alert")).to_contain_text("lapsed")
     shot(ada, "proposal-lapsed", whole=False)
+    dialog.get_by_role("button", name="Not now").click()
+    expect(ada.locator(".head .badge")).to_have_text("lapsed")
+    expect(ada.get_by_role("link", name="Ask the optimiser again")).to_be_visible()
 
 
 def test_a_proposal_is_followed_and_stopped(port: Authority, context: Contexts) -> None:
@@ -203,7 +206,7 @@ def test_a_proposal_is_declined_with_a_reason(port: Authority, context: Contexts
     assert not violations(page)
     dialog.get_by_role("button", name="Decline it").click()
     expect(page.locator(".head .badge")).to_have_text("declined")
-    expect(page.get_by_text("Not before the sale")).to_be_visible()
+    expect(page.get_by_text("Ben declined it: not before the sale")).to_be_visible()
     assert not violations(page)
     shot(page, "proposal-declined")
 

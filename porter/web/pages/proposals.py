@@ -72,6 +72,7 @@ async def show(request: Request, api: Reader, caller: Caller, identity: str) -> 
         content=proposal["content"],
         sums=proposal["content"]["sums"],
         title=savings.title(proposal["content"]),
+        who=savings.who(proposal["content"]),
         route=savings.route(proposal["content"]),
         bars=savings.bars(proposal["content"]["sums"]),
         waves=savings.waves(proposal, await _under_way(api, proposal)),

@@ -280,7 +280,7 @@
 
   function refresh(part) {
     if (!window.htmx || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
-    if (one("dialog[open]")) return;
+    if (one("dialog[open]")) return later(part.id, 1000);
     window.htmx.ajax("GET", location.pathname + location.search, { target: part, source: part, select: `#${part.id}`, swap: "outerHTML" });
   }
 
