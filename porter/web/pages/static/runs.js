@@ -14,7 +14,8 @@
     const found = run.proposals.map(({ moves, content }) => {
       const route = moves.map((move) => `${move.workload}: ${move.source} → ${move.target}`).join("; ");
       const { saving, currency } = content.sums;
-      return line(`Saves ${Number(saving).toFixed(2)} ${currency}: ${route}`);
+      // As the API wrote it: sums are exact, numbers of scripts are not.
+      return line(`Saves ${saving.replace(/(\.\d\d\d*?)0+$/, "$1")} ${currency}: ${route}`);
     });
     const count = found.length === 0 ? "Nothing would be proposed" : `It would propose ${found.length === 1 ? "this" : `these ${found.length}`}`;
     return [line(`${count}; ${stays} workload${stays === 1 ? "" : "s"} would stay.`), ...found];
