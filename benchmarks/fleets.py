@@ -1,8 +1,8 @@
 """Made-up fleets that look like real ones, from a seed: jobs, hosts, and what clouds offer.
 
 Prices are on-demand list prices of general, compute and memory types in Western Europe, rounded;
-spot prices are 30 to 45 % of them. Nothing is fitted to the optimiser: sizes are spread log-normally
-and are no multiples of anything, and the kinds of fleets include those where little can be saved.
+spot prices are 30 to 45 % of them. Nothing is fitted to the optimiser: sizes are spread
+log-normally and are no multiples of anything, and some kinds of fleets have little to save.
 """
 
 from __future__ import annotations
@@ -59,24 +59,27 @@ VCPUS = (2, 4, 8, 16, 32, 48, 64)
 
 
 def offers(rng: np.random.Generator, count: int) -> tuple[Offer, ...]:
-    """So many kinds of machines, by family, size and terms."""
-    found = []
-    for family in FAMILIES:
-        for vcpus in VCPUS:
-            found.append(_offer(rng, family, vcpus, "on_demand"))
-            if not family.site.startswith("openstack"):
-                found.append(_offer(rng, family, vcpus, "spot"))
+    """So many kinds of machines: whole families, all sizes, on demand and (but for the private
+    cloud) spot."""
+    found: list[Offer] = []
+    generation = 0
     while len(found) < count:
-        family = FAMILIES[int(rng.integers(len(FAMILIES)))]
-        found.append(_offer(rng, family, int(rng.integers(1, 49)) * 2, "on_demand"))
-    chosen = rng.permutation(len(found))[:count]
-    unique = {found[i].key: found[i] for i in sorted(chosen.tolist())}
-    return tuple(unique.values())
+        for k in rng.permutation(len(FAMILIES)).tolist():
+            family = FAMILIES[k]
+            for vcpus in VCPUS:
+                found.append(_offer(rng, family, vcpus, "on_demand", generation))
+                if not family.site.startswith("openstack"):
+                    found.append(_offer(rng, family, vcpus, "spot", generation))
+        generation += 1
+    return tuple(found[:count])
 
 
-def _offer(rng: np.random.Generator, family: Family, vcpus: int, terms: str) -> Offer:
+def _offer(
+    rng: np.random.Generator, family: Family, vcpus: int, terms: str, generation: int
+) -> Offer:
     factor = float(rng.uniform(0.30, 0.45)) if terms == "spot" else 1.0
-    name = f"{family.name}-{vcpus}"
+    factor *= 1.0 + 0.06 * generation
+    name = f"{family.name}-{vcpus}" + "-old" * generation
     return Offer(
         key=f"{family.site}/{name}/{terms}",
         site=family.site,
@@ -176,6 +179,13 @@ def _place(
         where[i] = best = int(np.argmax(left))
         used[best] += need
         used_cpus[best] += cores
+    # a host that got more than it has is a larger one; a hundredth of them stay overbooked a little
+    grown = np.maximum(np.maximum(used / top, used_cpus / top_cpus), 1.0)
+    noisy = rng.random(len(nodes)) < 0.01
+    nodes = [
+        _scaled(node, float(by) * (0.99 if odd else 1.001) if by > 1 else 1.0)
+        for node, by, odd in zip(nodes, grown, noisy, strict=True)
+    ]
     return where, nodes
 
 
@@ -184,7 +194,7 @@ def _scaled(node: Node, scale: float) -> Node:
         node.name,
         node.site,
         int(node.memory * scale),
-        round(node.cpus * scale, 2),
+        round(node.cpus * scale + 0.005, 2),
         node.arch,
         node.features,
         round(node.hourly * scale, 4),

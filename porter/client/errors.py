@@ -16,7 +16,7 @@ import httpx
 from porter.domain import errors
 from porter.domain.errors import PorterError
 
-MEMBERS = ("plan", "hash", "policy", "rule", "opens_at", "errors")
+MEMBERS = ("plan", "proposal", "hash", "policy", "rule", "opens_at", "errors")
 """What else a refusal may name; see docs/policies-and-plans.md."""
 
 

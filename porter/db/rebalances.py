@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from porter.db import rows
 from porter.db import tables as t
 from porter.db.database import Database
-from porter.db.proposals import ProposalRecord, insert_proposals, supersede
+from porter.db.offered import ProposalRecord
+from porter.db.proposed import insert_proposals, supersede
 from porter.domain.errors import NotFound
 from porter.domain.identity import FLEET, Projects
 

@@ -43,10 +43,11 @@ def offers(
     order = ranked(fits, quotes, limit)
     if not order:
         if only:
+            why = "it is not offered there, or does not fit this workload"
+            if fits:
+                why = f"it costs more than {limit} an hour now, or its price is not known"
             raise Unsupported(
-                f"cannot make a {only} at {place.config.name}: it is not offered there, or does "
-                "not fit this workload",
-                "have a new proposal made",
+                f"cannot make a {only} at {place.config.name}: {why}", "have a new proposal made"
             )
         below = f" for at most {limit} an hour" if limit is not None and fits else ""
         raise Unsupported(

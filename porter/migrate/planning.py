@@ -24,7 +24,7 @@ from porter.migrate.places import Places
 from porter.migrate.plan import Options, choose, kinds, plan, plan_hash
 from porter.migrate.predict import Prediction
 from porter.migrate.receipt import iso
-from porter.migrate.verdicts import refuse
+from porter.migrate.verdicts import demand_no_more, refuse
 from porter.migrate.verdicts import verdict_dict as verdict_dict
 
 LIFETIME = 7 * 86400.0
@@ -200,38 +200,24 @@ class Planner:
     # -- moves
 
     def start(
-        self, prospect: Prospect, by: Principal, now: float, key: str | None, digest: str
-    ) -> str:
-        """Begin a move at once; returns its migration. Raises PolicyRefused, or ApprovalRequired
-        with the plan that waits for it."""
-        judged = self.judge(prospect, now)
-        refuse(*prospect.names, judged.verdict.refusals, judged.verdict)
-        if judged.verdict.demands:
-            self._ask(prospect, by, now, judged)
-        return self._begin(prospect, by, now, judged, key, digest)
-
-    def carry_out(
         self,
         prospect: Prospect,
         by: Principal,
         now: float,
-        key: str,
+        key: str | None,
         digest: str,
-        met: Collection[tuple[str, str]],
+        met: Collection[tuple[str, str]] | None = None,
     ) -> str:
-        """Begin a move of something that was decided on as a whole; returns its migration. `met`:
-        (policy, rule) of the demands that were approved with it. The same key again is the same
-        migration. Raises PolicyRefused, or ApprovalRequired for a demand that nobody has met."""
+        """Begin a move at once; returns its migration, the same for the same key. Raises
+        PolicyRefused, or ApprovalRequired with the plan that waits for it. `met`: the move is part
+        of what was decided on as a whole, with these demands (policy, rule): another one makes no
+        plan, and is raised."""
         judged = self.judge(prospect, now)
-        verdict = judged.verdict
-        refuse(*prospect.names, verdict.refusals, verdict)
-        for one in verdict.demands:
-            if (one.policy, one.rule) not in met:
-                raise ApprovalRequired(
-                    f"cannot move {prospect.workload.name} to {prospect.to}: policy {one.policy} "
-                    f"asks for more: {one.why}",
-                    one.remedy,
-                )
+        refuse(*prospect.names, judged.verdict.refusals, judged.verdict)
+        if met is not None:
+            demand_no_more(*prospect.names, judged.verdict.demands, met)
+        elif judged.verdict.demands:
+            self._ask(prospect, by, now, judged)
         return self._begin(prospect, by, now, judged, key, digest)
 
     def _ask(self, prospect: Prospect, by: Principal, now: float, judged: Judgement) -> None:

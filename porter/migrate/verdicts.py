@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from porter.domain.errors import PolicyRefused
+from porter.domain.errors import ApprovalRequired, PolicyRefused
 from porter.domain.policy import Finding, Verdict
 from porter.migrate.receipt import iso
 
@@ -23,6 +23,18 @@ def refuse(workload: str, to: str, refusals: Sequence[Finding], verdict: Verdict
     opens = None if verdict.opens_at is None else iso(verdict.opens_at)
     error.members = {"policy": first.policy, "rule": first.rule, "opens_at": opens}
     raise error
+
+
+def demand_no_more(
+    workload: str, to: str, demands: Sequence[Finding], met: Collection[tuple[str, str]]
+) -> None:
+    """Raise ApprovalRequired for a demand that is none of those that were met."""
+    for one in demands:
+        if (one.policy, one.rule) not in met:
+            raise ApprovalRequired(
+                f"cannot move {workload} to {to}: policy {one.policy} asks for more: {one.why}",
+                one.remedy,
+            )
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Authority:
                 f"cannot execute proposal {identity}: it waits for another person's approval",
                 f"porter proposal approve {identity}",
             )
-            error.members = {"plan": identity, "hash": proposal.hash}
+            error.members = {"proposal": identity, "hash": proposal.hash}
             raise error
         if proposal.state in LIVING and not self._proposer.recheck(proposal, now):
             raise lapsed(identity, self._proposals.get(identity).reason)

@@ -213,7 +213,7 @@ class Carrier:
         by = Principal(proposal.started_by, "system", proposal.started_by, ())
         met = {(one["policy"], one["rule"]) for one in proposal.demands if proposal.decided}
         prospect = self._planner.look(asked, now)
-        return self._planner.carry_out(prospect, by, now, key, digest, met)
+        return self._planner.start(prospect, by, now, key, digest, met)
 
     def _target(
         self, carrying: Carrying, moves: list[MoveRecord], wish: dict[str, Any]

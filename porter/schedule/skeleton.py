@@ -66,11 +66,44 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
             break
         x = np.array(highs.getSolution().col_value)
     x = _gather(pooled, highs, x)
+    prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
+    x = _machines_whole(pooled, highs, x, deadline)
     keep = np.ones(fleet.nodes, dtype=bool)
     keep[pooled.standing] = x[pooled.keep] > 0.5
-    prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
     leaves = _leaving(pooled, x, keep)
     return Skeleton(keep, _machines(pooled, x), _sites(pooled, x), prices, leaves, bound)
+
+
+def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
+    """Whole numbers of machines, the nearest to whole first."""
+    upper = pooled.limit
+    rent = pooled.fleet.rent[pooled.made]
+    small = float(np.quantile(rent, 0.15)) if len(rent) else 0.0
+    open_ = np.ones(len(pooled.y), dtype=bool)
+    while open_.any() and time.monotonic() < deadline:
+        values = x[pooled.y]
+        part = values - np.floor(values + 1e-6)
+        whole = open_ & (part < 0.02)
+        # what is whole may still grow: only its floor is fixed
+        fractional = open_ & ~whole
+        if not fractional.any():
+            break
+        picks = np.flatnonzero(fractional)
+        # the dearest first: what is cut off there finds room in smaller ones
+        nearest = picks[np.argmax(rent[picks])]
+        target = np.floor(values[nearest] + 1e-6)
+        if part[nearest] > 0.85 or rent[nearest] < small:
+            target = min(target + 1, upper[nearest])
+        columns = pooled.y[[nearest]].astype(np.int32)
+        highs.changeColsBounds(1, columns, np.array([target]), np.array([target]))
+        open_[nearest] = False
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            highs.changeColsBounds(1, columns, np.array([target]), upper[[nearest]])
+            highs.run()
+            break
+        x = np.array(highs.getSolution().col_value)
+    return x
 
 
 def _gather(pooled: Pooled, highs: Quiet, x: Floats) -> Floats:
@@ -101,7 +134,7 @@ def _machines(pooled: Pooled, x: Floats) -> list[int]:
     made: list[int] = []
     for place, value in zip(pooled.made.tolist(), x[pooled.y], strict=True):
         if place >= pooled.fleet.nodes:
-            made += [place] * int(value + 0.05)
+            made += [place] * round(value)
     return made
 
 

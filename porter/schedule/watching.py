@@ -11,6 +11,9 @@ from porter.db.found import SETTLING
 from porter.db.proposals import Carrying, MoveRecord, MoveState
 from porter.domain.migration import MigrationState
 
+WRONG = 2.0
+"""A forecast was wrong when what happened is more than so many times its high end: one move of ten
+lies above that end by the very meaning of the range."""
 HEALTH_LIMIT = 60.0
 """Seconds after which a container that no host tells of counts as not running."""
 
@@ -106,9 +109,9 @@ def _beyond(migration: MigrationRecord, wish: dict[str, Any], key: str, seconds:
     if forecast.get("known"):
         highs.append(forecast[f"{key}_ms"]["high"] / 1000)
     known = [high for high in highs if high is not None]
-    if not known or seconds <= max(known):
+    if not known or seconds <= WRONG * max(known):
         return ""
-    return f"{seconds:.2f} s, not at most {max(known):.2f} s"
+    return f"{seconds:.2f} s, where at most {max(known):.2f} s were forecast"
 
 
 def report(carrying: Carrying, moves: tuple[MoveRecord, ...], why: str, idle: float) -> str:

@@ -110,6 +110,16 @@ def test_a_machine_whose_agent_never_joins_is_removed(world: World, cloud: Cloud
     assert world.runners("shop") == ["onprem"]
 
 
+def test_an_agent_that_joins_before_its_machine_is_said_to_run(world: World, cloud: Cloud) -> None:
+    cloud.slow, world.hasty = 3, True
+    story = world.run(world.provision("shop", SITE))
+    assert story.migration.state is MigrationState.SUCCEEDED
+    (row,) = world.ledger.standing()
+    (machine,) = cloud.instances.values()
+    assert (row.state, row.instance) == ("running", machine.id)
+    assert row.launched_at is not None
+
+
 def test_a_machine_that_vanishes_is_replaced(world: World, cloud: Cloud) -> None:
     world.deaf = {"small"}
     migration = world.provision("shop", SITE)

@@ -117,6 +117,8 @@ class World:
         self.machines = machines
         self.clouds: dict[str, Cloud] = {}
         self.deaf: set[str] = set()
+        self.hasty = False
+        """Machines boot before their cloud says that they run."""
         self.engine = Engine(self.journal, self, lambda: self.now, make_steps(machines), LEASE)
         self.reaper = Reaper(self.places, self.ledger, lambda: self.now, IDLE, self.reaps.append)
         self.deaths = 0
@@ -145,7 +147,7 @@ class World:
             one.name: one
             for cloud in self.clouds.values()
             for one in cloud.instances.values()
-            if one.state is InstanceState.RUNNING
+            if one.state is InstanceState.RUNNING or self.hasty
         }
         here = {host.name: host for host in self.hosts.values() if host.made}
         for name in running.keys() - here.keys():

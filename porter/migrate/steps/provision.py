@@ -51,11 +51,15 @@ class Provision:
                 return outcome
         if memory.get("giving_up"):
             return self._give_up(context, hosts)
+        # An agent may have joined before its provider said that the machine runs: the ledger wants
+        # to hear that, too, with the machine's id.
+        if "launched" not in memory:
+            outcome = self._launch(context, hosts)
+            if "launched" not in memory:
+                return outcome
         if context.target.facts is not None and context.alive(context.target):
             return self._joined(context)
-        if "launched" in memory:
-            return self._await_agent(context, hosts)
-        return self._launch(context, hosts)
+        return self._await_agent(context, hosts)
 
     def _hosts(self, site: str) -> HostLifecycle:
         return launcher(self._machines.places.open(site))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -141,13 +141,17 @@ def _move(wish: dict[str, Any], move: MoveRecord) -> ProposedMoveOut:
     )
 
 
-def shown(
-    control: ControlPlane, proposal: ProposalRecord, names: dict[str, str] | None = None
-) -> ProposalOut:
-    """`names` remembers whom one has asked for."""
-    known = {} if names is None else names
-    moves = control.proposals.moves(proposal.id)
-    return ProposalOut.of(proposal, moves, lambda one: person_name(control, one, known))
+def shown(control: ControlPlane, proposal: ProposalRecord) -> ProposalOut:
+    return all_shown(control, [proposal])[0]
+
+
+def all_shown(control: ControlPlane, found: Sequence[ProposalRecord]) -> list[ProposalOut]:
+    moves = control.proposals.moves_of(found)
+    names: dict[str, str] = {}
+    return [
+        ProposalOut.of(one, moves[one.id], lambda who: person_name(control, who, names))
+        for one in found
+    ]
 
 
 @router.get("/proposals")
@@ -161,8 +165,7 @@ def list_proposals(
     items, last = found[: paged.limit], found[: paged.limit][-1:]
     more = len(found) > paged.limit
     page = Page(items, (last[0].created, last[0].id) if more else None)
-    names: dict[str, str] = {}
-    return [shown(control, one, names) for one in paged.give(page)]
+    return all_shown(control, paged.give(page))
 
 
 @router.get("/proposals/{proposal_id}")

@@ -19,7 +19,7 @@ from porter.schedule.snapshot import Scope
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
-from porter.web.api.proposals import ProposalOut, shown
+from porter.web.api.proposals import ProposalOut, all_shown
 from porter.web.api.schemas import Body, moment
 from porter.wiring import ControlPlane
 
@@ -60,6 +60,8 @@ class RebalanceOut(BaseModel):
     trigger: str
     """`manual`, `cron`, `catch-up`, `price` or `interruption`."""
     schedule: str | None
+    due_at: datetime | None
+    """For which time its schedule began it; each time has one run."""
     project: str
     """Empty: all."""
     state: str
@@ -87,6 +89,7 @@ class RebalanceOut(BaseModel):
             id=run.id,
             trigger=run.trigger,
             schedule=run.schedule,
+            due_at=moment(run.due_at),
             project=run.project,
             state=run.state,
             reason=run.reason,
@@ -106,9 +109,7 @@ class RebalanceOut(BaseModel):
 def _out(
     control: ControlPlane, run: RebalanceRecord, made: Sequence[ProposalRecord]
 ) -> RebalanceOut:
-    names: dict[str, str] = {}
-    proposals = [shown(control, one, names) for one in made]
-    return RebalanceOut.of(run, proposals, person_name(control, run.created_by, names))
+    return RebalanceOut.of(run, all_shown(control, made), person_name(control, run.created_by, {}))
 
 
 @router.post("/rebalances", status_code=HTTPStatus.CREATED)
