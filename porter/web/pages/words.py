@@ -118,7 +118,8 @@ def cost(amount: object, currency: str = "") -> str:
         return "–"
     value = Decimal(str(amount))
     digits = 2 if abs(value) >= 1 or value == 0 else 4
-    return f"{value:,.{digits}f} {currency}".strip()
+    # Added to 0, a negative zero loses its sign.
+    return f"{round(value, digits) + 0:,.{digits}f} {currency}".strip()
 
 
 def exact(amount: object, currency: str = "") -> str:

@@ -20,7 +20,8 @@ from tests.unit.web.test_scheduling import NIGHTLY
 
 STAYS = {
     "db": stay("residency", "policy eu: aws:us-east-1 is forbidden", "allow it", "x-1", 12.5),
-    "mail": stay("cheapest", "it is where it costs least"),
+    "mail": stay("cheapest", "it is where it costs least", "", "rack-2", -0.0),
+    "shop": stay("cheapest", "it is where it costs least", "", "rack-2", -4.5),
 }
 
 
@@ -117,6 +118,8 @@ def test_a_run_says_how_good_it_is_and_why_the_rest_stays(
     assert "Proven within 0.4 % of the best" in shown
     assert "allow it" in shown
     assert "x-1, which would save 12.50 USD" in shown
+    assert "rack-2, which would save nothing" in shown
+    assert "rack-2, which would cost 4.50 USD more" in shown
     found = page(web, f"/rebalances/{made.rebalance}?q=RESIDENCY+db")
     assert 'href="/workloads/db"' in found
     assert 'href="/workloads/mail"' not in found

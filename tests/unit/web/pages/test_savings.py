@@ -62,6 +62,7 @@ def test_prices_and_sums_keep_their_digits() -> None:
     assert words.exact("0.000001") == "0.000001"
     assert words.exact(None) == words.cost(None) == "–"
     assert words.cost("-0.5") == "-0.5000"
+    assert (words.cost(-0.0), words.cost("-0.00001")) == ("0.00", "0.0000")
     assert [words.over(one) for one in (2592000, 3600, 5400)] == ["30 days", "1 hour", "90 minutes"]
 
 
