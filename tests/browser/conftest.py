@@ -85,7 +85,7 @@ class Office:
 
 class _Queue:
     def __init__(self, enqueued: list[str]) -> None:
-        self.enqueue = self.reap = enqueued.append
+        self.enqueue = self.reap = self.carry = self.deliver = enqueued.append
 
 
 @pytest.fixture

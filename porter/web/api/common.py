@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from porter.domain.errors import NotFound
 from porter.web.api.schemas import Problem
 from porter.web.errors import MEDIA_TYPE
 from porter.web.openapi import check_query
@@ -36,3 +37,13 @@ def pulse_of(request: Request) -> Pulse:
 
 
 Control = Annotated[ControlPlane, Depends(control_of)]
+
+
+def person_name(control: ControlPlane, person: str, known: dict[str, str]) -> str:
+    """What somebody is called, by id. `known` remembers the answers of one request."""
+    if person not in known:
+        try:
+            known[person] = control.identity.user(person).name or person
+        except NotFound:
+            known[person] = person  # root, a schedule, or somebody who was removed
+    return known[person]

@@ -12,11 +12,10 @@ from pydantic import BaseModel, Field
 
 from porter.db.listing import Page
 from porter.db.plans import PlanRecord, PlanState
-from porter.domain.errors import NotFound
 from porter.domain.identity import Permission, Principal
 from porter.migrate.planning import LIFETIME
 from porter.web.access import Caller, demand
-from porter.web.api.common import PROBLEMS, SECURED, Control
+from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.migrations import asked_of
 from porter.web.api.paging import Paged
 from porter.web.api.policies import VerdictOut
@@ -84,23 +83,14 @@ def _out(control: ControlPlane, plan: PlanRecord, names: dict[str, str] | None =
         verdict=VerdictOut.model_validate(plan.content["verdict"]),
         created_at=moment(plan.created),
         created_by=plan.created_by,
-        created_by_name=_name(control, plan.created_by, names),
+        created_by_name=person_name(control, plan.created_by, names),
         expires_at=moment(plan.expires),
         decided_at=moment(plan.decided),
         decided_by=plan.decided_by,
-        decided_by_name=_name(control, plan.decided_by, names),
+        decided_by_name=person_name(control, plan.decided_by, names),
         reason=plan.reason,
         migration=plan.migration,
     )
-
-
-def _name(control: ControlPlane, person: str, known: dict[str, str]) -> str:
-    if person not in known:
-        try:
-            known[person] = control.identity.user(person).name or person
-        except NotFound:
-            known[person] = person  # root, or somebody who was removed
-    return known[person]
 
 
 @router.post("/plans", status_code=HTTPStatus.CREATED)

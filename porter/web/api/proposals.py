@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from porter.db.proposals import MoveRecord, ProposalRecord, ProposalState
 from porter.domain.errors import NotFound
 from porter.domain.identity import Permission, Principal
 from porter.web.access import Caller, demand
-from porter.web.api.common import PROBLEMS, SECURED, Control
+from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
 from porter.web.api.schemas import Body, moment
 from porter.wiring import ControlPlane
@@ -76,12 +76,15 @@ class ProposalOut(BaseModel):
     created_at: datetime | None
     created_by: str
     """The person, who cannot approve it; or `schedule NAME`."""
+    created_by_name: str
     expires_at: datetime | None
     decided_at: datetime | None
     decided_by: str
+    decided_by_name: str
     started_at: datetime | None
     """When it began to be carried out."""
     started_by: str
+    started_by_name: str
     ended_at: datetime | None
     stopping: str
     """Why no further move is begun."""
@@ -89,7 +92,13 @@ class ProposalOut(BaseModel):
     """What was done and what not; why it lapsed; or of whoever decided."""
 
     @classmethod
-    def of(cls, proposal: ProposalRecord, moves: tuple[MoveRecord, ...]) -> ProposalOut:
+    def of(
+        cls,
+        proposal: ProposalRecord,
+        moves: tuple[MoveRecord, ...],
+        name: Callable[[str], str] = str,
+    ) -> ProposalOut:
+        """`name`: what the person with an id is called."""
         wishes = proposal.content["moves"]
         return cls(
             id=proposal.id,
@@ -103,11 +112,14 @@ class ProposalOut(BaseModel):
             moves=[_move(wishes[move.seq], move) for move in moves],
             created_at=moment(proposal.created),
             created_by=proposal.created_by,
+            created_by_name=name(proposal.created_by),
             expires_at=moment(proposal.expires),
             decided_at=moment(proposal.decided),
             decided_by=proposal.decided_by,
+            decided_by_name=name(proposal.decided_by),
             started_at=moment(proposal.started),
             started_by=proposal.started_by,
+            started_by_name=name(proposal.started_by),
             ended_at=moment(proposal.ended),
             stopping=proposal.stopping,
             reason=proposal.reason,
@@ -135,7 +147,11 @@ def shown(control: ControlPlane, proposal: ProposalRecord) -> ProposalOut:
 
 def all_shown(control: ControlPlane, found: Sequence[ProposalRecord]) -> list[ProposalOut]:
     moves = control.proposals.moves_of(found)
-    return [ProposalOut.of(one, moves[one.id]) for one in found]
+    names: dict[str, str] = {}
+    return [
+        ProposalOut.of(one, moves[one.id], lambda who: person_name(control, who, names))
+        for one in found
+    ]
 
 
 @router.get("/proposals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -11,14 +12,16 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from porter.db.listing import Page
+from porter.db.proposals import ProposalRecord
 from porter.db.rebalances import RebalanceRecord
 from porter.domain.identity import FLEET, PROJECT_NAME, Permission
 from porter.schedule.snapshot import Scope
 from porter.web.access import Caller, demand
-from porter.web.api.common import PROBLEMS, SECURED, Control
+from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
 from porter.web.api.proposals import ProposalOut, all_shown
 from porter.web.api.schemas import Body, moment
+from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["rebalances"])
 Pattern = Annotated[str, Field(min_length=1, max_length=255)]
@@ -76,11 +79,12 @@ class RebalanceOut(BaseModel):
     proposals: list[ProposalOut]
     """In a list of runs: none; ask for one run."""
     created_by: str
+    created_by_name: str
     started_at: datetime | None
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, run: RebalanceRecord, proposals: list[ProposalOut]) -> RebalanceOut:
+    def of(cls, run: RebalanceRecord, proposals: list[ProposalOut], name: str) -> RebalanceOut:
         return cls(
             id=run.id,
             trigger=run.trigger,
@@ -96,9 +100,16 @@ class RebalanceOut(BaseModel):
             prices=run.prices,
             proposals=proposals,
             created_by=run.created_by,
+            created_by_name=name,
             started_at=moment(run.started),
             finished_at=moment(run.finished),
         )
+
+
+def _out(
+    control: ControlPlane, run: RebalanceRecord, made: Sequence[ProposalRecord]
+) -> RebalanceOut:
+    return RebalanceOut.of(run, all_shown(control, made), person_name(control, run.created_by, {}))
 
 
 @router.post("/rebalances", status_code=HTTPStatus.CREATED)
@@ -109,7 +120,7 @@ def create(response: Response, control: Control, caller: Caller, body: Rebalance
     run, _ = control.port.run(body.scope(), caller, time.time())
     response.headers["Location"] = f"/v1/rebalances/{run.id}"
     made = control.proposals.all(rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, all_shown(control, made))
+    return _out(control, run, made)
 
 
 @router.get("/rebalances")
@@ -126,7 +137,11 @@ def list_rebalances(
     items, last = found[: paged.limit], found[: paged.limit][-1:]
     more = len(found) > paged.limit
     page = Page(items, (last[0].started, last[0].id) if more else None)
-    return [RebalanceOut.of(run, []) for run in paged.give(page)]
+    names: dict[str, str] = {}
+    return [
+        RebalanceOut.of(run, [], person_name(control, run.created_by, names))
+        for run in paged.give(page)
+    ]
 
 
 @router.get("/rebalances/{rebalance_id}")
@@ -134,4 +149,4 @@ def get_rebalance(control: Control, caller: Caller, rebalance_id: str) -> Rebala
     """One run, with what it proposed."""
     run = control.rebalances.get(rebalance_id, caller.projects())
     made = control.proposals.all(caller.projects(), rebalance=run.id, limit=1000)
-    return RebalanceOut.of(run, all_shown(control, made))
+    return _out(control, run, made)

@@ -8,8 +8,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from porter.web.pages import decisions, files, harbour, hosts, migrations, people, sites, workloads
+from porter.web.pages import (
+    decisions,
+    files,
+    harbour,
+    hooks,
+    hosts,
+    migrations,
+    people,
+    proposals,
+    runs,
+    sites,
+    workloads,
+)
 
 router = APIRouter(include_in_schema=False)
-for _part in (files, harbour, hosts, sites, workloads, migrations, people, decisions):
+for _part in (
+    *(files, harbour, hosts, sites, workloads, migrations),
+    *(people, hooks, decisions, proposals, runs),
+):
     router.include_router(_part.router)

@@ -38,23 +38,29 @@ HEADERS = {
 
 
 class Entry(NamedTuple):
-    """One of the places that every page leads to. `key` follows g on the keyboard."""
+    """One of the places that every page leads to. `key` follows g on the keyboard; `also` are the
+    other paths that belong to it, each a tab there."""
 
     label: str
     path: str
     key: str
+    also: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether a page is within this place."""
+        return any(path == one or path.startswith(f"{one}/") for one in (self.path, *self.also))
 
 
 NAVIGATION = (
     Entry("Harbour", "/", "h"),
     Entry("Workloads", "/workloads", "w"),
     Entry("Migrations", "/migrations", "m"),
-    Entry("Proposals", "/plans", "p"),
+    Entry("Proposals", "/proposals", "p", ("/plans", "/rebalances", "/schedules", "/forecasts")),
     Entry("Hosts", "/hosts", "o"),
     Entry("Sites", "/sites", "s"),
     Entry("Policies", "/policies", "y"),
     Entry("Audit", "/audit", "a"),
-    Entry("Tokens", "/tokens", "t"),
+    Entry("Tokens", "/tokens", "t", ("/users", "/webhooks")),
 )
 
 _routers: list[APIRouter] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
@@ -22,8 +23,13 @@ TONES = {
     "ready": GOOD,
     "granted": GOOD,
     "standing": GOOD,
+    "delivered": GOOD,
+    "enabled": GOOD,
     "pending": BUSY,
     "proposed": BUSY,
+    "waiting": BUSY,
+    "begun": BUSY,
+    "executing": BUSY,
     "migrating": BUSY,
     "moving": BUSY,
     "undoing": WARN,
@@ -31,6 +37,8 @@ TONES = {
     "draining": WARN,
     "expired": WARN,
     "lapsed": WARN,
+    "stopped": WARN,
+    "failing": WARN,
     "cancelled": DIM,
     "revoked": DIM,
     "gone": DIM,
@@ -99,9 +107,41 @@ def money(amount: object, currency: str = "") -> str:
     """A price with as many digits as it needs; `–` for unknown."""
     if amount is None or amount == "":
         return "–"
-    value = float(str(amount))
-    digits = 2 if value >= 10 or value == 0 else 4
+    value = Decimal(str(amount))
+    digits = 2 if abs(value) >= 10 or value == 0 else 4
     return f"{value:,.{digits}f} {currency}".strip()
+
+
+def cost(amount: object, currency: str = "") -> str:
+    """A sum to the hundredth, or to the ten-thousandth if it is less than one; `–` for unknown."""
+    if amount is None or amount == "":
+        return "–"
+    value = Decimal(str(amount))
+    digits = 2 if abs(value) >= 1 or value == 0 else 4
+    # Added to 0, a negative zero loses its sign.
+    return f"{round(value, digits) + 0:,.{digits}f} {currency}".strip()
+
+
+def exact(amount: object, currency: str = "") -> str:
+    """Every digit of a sum, and two after the point at least; `–` for unknown."""
+    if amount is None or amount == "":
+        return "–"
+    whole, _, rest = f"{Decimal(str(amount)):,f}".partition(".")
+    return f"{whole}.{rest.rstrip('0'):0<2} {currency}".strip()
+
+
+def over(seconds: float) -> str:
+    """A length of time that people plan with: `30 days`, `12 hours`, `90 minutes`."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size and (seconds % size == 0 or seconds >= 10 * size):
+            count = round(seconds / size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:g} seconds"
+
+
+def seconds(length: float | None) -> str:
+    """The same as `duration` for a length in seconds."""
+    return duration(None if length is None else length * 1000)
 
 
 def short(identity: object) -> str:
@@ -117,5 +157,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "tone": tone,
     "bar": bar,
     "money": money,
+    "cost": cost,
+    "exact": exact,
+    "over": over,
+    "seconds": seconds,
     "short": short,
 }

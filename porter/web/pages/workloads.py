@@ -50,13 +50,15 @@ async def index(
 
 @router.get("/workloads/{name}")
 async def show(request: Request, api: Reader, name: str, more: bool = False) -> Response:
-    workload = await api.get(f"/v1/workloads/{quote(name, safe='')}")
-    migrations, hosts, sites, checkpoints, stores = await asyncio.gather(
+    path = f"/v1/workloads/{quote(name, safe='')}"
+    workload = await api.get(path)
+    migrations, hosts, sites, checkpoints, stores, explanation = await asyncio.gather(
         api.get("/v1/migrations", workload=workload["name"], limit=50),
         api.all("/v1/hosts"),
         api.all("/v1/sites"),
         api.maybe("/v1/checkpoints", [], workload=workload["name"]),
         api.maybe("/v1/stores", []),
+        _explained(api, path),
     )
     here = next((one for one in hosts if one["name"] == workload["host"]), None)
     targets = _targets(workload, hosts, sites)
@@ -72,8 +74,18 @@ async def show(request: Request, api: Reader, name: str, more: bool = False) -> 
         hidden=0 if more else max(0, len(targets) - TARGETS),
         checkpoints=checkpoints,
         stores=stores,
+        explanation=explanation,
         hosts=[one for one in hosts if one["alive"]],
     )
+
+
+async def _explained(api: Api, path: str) -> dict[str, Any] | None:
+    """Why it stays or is to move, with the `state` of the proposal that would move it."""
+    told: dict[str, Any] | None = await api.maybe(f"{path}/explanation")
+    if told is None or told["proposal"] is None:
+        return told
+    proposal = await api.maybe(f"/v1/proposals/{told['proposal']}", {})
+    return told | {"state": proposal.get("state", "")}
 
 
 def _targets(

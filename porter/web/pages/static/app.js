@@ -84,6 +84,7 @@
         const value = field.value.trim();
         if (type === "number") body[field.name] = Number(value);
         else if (type === "json") body[field.name] = JSON.parse(value);
+        else if (type === "time") body[field.name] = new Date(value).toISOString();
         else if (type === "list") body[field.name] = value.split(/[\s,]+/).filter(Boolean);
         else body[field.name] = value;
       }
@@ -100,7 +101,7 @@
 
   /** data-api="METHOD /v1/path" on a form or button; see docs/dashboard.md. */
   async function act(element) {
-    const [method, path] = element.dataset.api.split(" ");
+    const [method, pattern] = element.dataset.api.split(" ");
     const place = one("[data-error]", element);
     if (place) place.hidden = true;
     if (element.dataset.confirm && !(await sure(element.dataset.confirm))) return;
@@ -110,6 +111,12 @@
     try {
       const fixed = element.dataset.body ? JSON.parse(element.dataset.body) : undefined;
       const body = element.matches("form") ? { ...fixed, ...fields(element) } : fixed;
+      // A field that the path names, like {name}, goes there and not into the body.
+      const path = pattern.replace(/\{(\w+)\}/g, (_, name) => {
+        const value = encodeURIComponent(body[name]);
+        delete body[name];
+        return value;
+      });
       const said = await api(method, path, method === "DELETE" ? undefined : body);
       element.dispatchEvent(new CustomEvent("porter:done", { detail: said, bubbles: true }));
       const then = element.dataset.then ?? "reload";
@@ -273,7 +280,7 @@
 
   function refresh(part) {
     if (!window.htmx || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
-    if (one("dialog[open]")) return;
+    if (one("dialog[open]")) return later(part.id, 1000);
     window.htmx.ajax("GET", location.pathname + location.search, { target: part, source: part, select: `#${part.id}`, swap: "outerHTML" });
   }
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from porter.db.proposals import ProposalState
 from tests.unit.web.conftest import Serving
 from tests.unit.web.test_api import Cloud, cloud
 from tests.unit.web.test_checkpoints import Site, site
+from tests.unit.web.test_scheduling import offer
 
 __all__ = ["cloud", "site"]
 
@@ -43,11 +45,24 @@ def test_workloads_are_found_and_filtered(web: httpx.Client, cloud: Cloud) -> No
 
 def test_a_workload_tells_where_it_is_and_could_go(web: httpx.Client, cloud: Cloud) -> None:
     shown = page(web, "/workloads/shop")
+    assert "No run of the optimiser has looked at it yet" in shown
     assert 'hx-get="/workloads/shop/targets/cloud"' in shown
     assert 'targets/onprem"' not in shown
     answer = web.get("/workloads/nobody")
     assert answer.status_code == 404
     assert "text/html" in answer.headers["content-type"]
+
+
+def test_a_workload_tells_of_the_proposal_that_would_move_it(
+    web: httpx.Client, cloud: Cloud
+) -> None:
+    made = offer(cloud.serving, ProposalState.OPEN)
+    shown = page(web, "/workloads/shop")
+    assert "It is to move from onprem to cloud" in shown
+    assert "<strong>14.40 USD</strong> over 30 days" in shown
+    assert f'href="/proposals/{made.id}"' in shown
+    web.post(f"/v1/proposals/{made.id}/decline", json={"reason": "no"})
+    assert "It would be cheaper to have it moved" in page(web, "/workloads/shop")
 
 
 def asked(web: httpx.Client, cloud: Cloud, path: str, **headers: str) -> str:
@@ -88,6 +103,9 @@ def test_a_migration_is_shown_from_its_beginning_to_its_receipt(
     assert "freeze and hand over" in shown
     assert "Expected pause" in shown
     assert "what was likely" in shown
+    told = page(web, "/forecasts?workload=shop")
+    assert "One move that succeeded of shop" in told
+    assert "the factor" in told
     assert made in page(web, "/migrations?state=succeeded&host=cloud")
     assert made not in page(web, "/migrations?state=active")
     assert f'href="/migrations/{made}">how it came' in page(web, "/workloads/shop")
