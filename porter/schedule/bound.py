@@ -1,0 +1,141 @@
+"""What no plan for a trace can undercut, even one that knows the future.
+
+A relaxation: machines are shared by the byte, so that each workload pays for the memory it takes and
+nothing for what stays empty. It moves at what moves cost, and its cheapest way through time is found
+by dynamic programming. No machine is ever that full, so the bound is lower than what can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from porter.schedule.measured import GB
+from porter.schedule.model import HOUR
+from porter.schedule.replay import Worth
+from porter.schedule.traces import OWN, SPOT, Outage, Trace, Workload, key
+
+INF = float("inf")
+
+
+@dataclass(frozen=True)
+class _State:
+    """A kind of machine that a workload may be on. Own machines are one state for each site."""
+
+    site: str
+    offer: str
+    spot: bool
+
+
+def shared(trace: Trace, worth: Worth) -> float:
+    """Own machines are free, but there is only so much of them: their memory is rented out at the
+    price of the cheapest other machine, and the rent of all of it is given back. Moves never
+    fail."""
+    return _Shared(trace, worth).run()
+
+
+class _Shared:
+    def __init__(self, trace: Trace, worth: Worth) -> None:
+        self.trace = trace
+        self.worth = worth
+        self.times = list(trace.steps())
+        self.step_h = trace.step_s / HOUR
+        own = sorted({host.site for host in trace.hosts if host.terms == OWN})
+        self.states = [_State(site, "", False) for site in own]
+        self.states += [_State(p.site, p.key, p.terms == SPOT) for p in trace.prices.values()]
+        self.rent = [self._rents(time) for time in self.times]
+        """By step and state: money for a byte."""
+        spots = [(each, self._offer(each)) for each in trace.outages]
+        self.begun = [{offer for each, offer in spots if each.at == time} for time in self.times]
+        """By step: what is taken away in it."""
+        self.out = [
+            {offer for each, offer in spots if each.at < time < each.until} for time in self.times
+        ]
+
+    def _offer(self, outage: Outage) -> str:
+        return key(outage.site, outage.type, SPOT)
+
+    def _rents(self, time: float) -> list[float]:
+        rents = {}
+        for priced in self.trace.prices.values():
+            memory = self.trace.by_type[priced.site, priced.type].memory
+            mean = priced.series.mean(time, time + self.trace.step_s)
+            rents[priced.key] = mean / memory * self.step_h
+        least = min(rents.values())
+        return [rents.get(state.offer, least) for state in self.states]
+
+    def run(self) -> float:
+        total = sum(self._cheapest(one) for one in self.trace.workloads)
+        own = sum(host.memory for host in self.trace.hosts if host.terms == OWN)
+        back = sum(min(rent) * own for rent in self.rent)
+        return max(0.0, total - back)
+
+    def _cheapest(self, one: Workload) -> float:
+        """Of one workload, through all steps in which it is there."""
+        costs: list[float] | None = None
+        for number, time in enumerate(self.times):
+            if time < one.arrives or time >= one.departs:
+                continue
+            if costs is None:
+                costs = [self._begin(one, state) for state in self.states]
+            costs = self._step(one, costs, number, time)
+        return 0.0 if costs is None else min(costs)
+
+    def _begin(self, one: Workload, state: _State) -> float:
+        """Where it may be at first; moved from there at what it costs then."""
+        if not one.host:
+            home = state.site == one.site or not self._holds(one, one.site)
+            return 0.0 if home and self._may(one, state) else INF
+        host = next(each for each in self.trace.hosts if each.name == one.host)
+        offer = "" if host.terms == OWN else f"{host.site}/{host.type}/{host.terms}"
+        return 0.0 if (state.site, state.offer) == (host.site, offer) else INF
+
+    def _holds(self, one: Workload, site: str) -> bool:
+        """Whether the site has machines on which it can begin anew."""
+        return any(
+            kind.site == site and kind.memory >= one.limit and kind.cpus >= one.cpus
+            for kind in self.trace.types
+        )
+
+    def _may(self, one: Workload, state: _State) -> bool:
+        return one.spot or not state.spot
+
+    def _step(
+        self, one: Workload, before: Sequence[float], number: int, time: float
+    ) -> list[float]:
+        """One step on. Whoever changes place in it may do so at any moment of it, so that only the
+        cheapest place is sure to be paid."""
+        memory = one.memory.at(time)
+        pause = self.worth.pause(self.trace.moving.downtime(memory))
+        restart = self.worth.interruption
+        wire = (memory + one.files) * self.trace.moving.wire_per_byte / GB
+        best: dict[str, float] = {}
+        for cost, state in zip(before, self.states, strict=True):
+            best[state.site] = min(best.get(state.site, INF), cost)
+        holds = {site: self._holds(one, site) for site in best}
+        arrive = {}
+        for site in best:
+            ways = [min(pause, restart) + best[site]]
+            for source, cost in best.items():
+                if source != site:
+                    ways.append(cost + pause + self._traffic(source, site, wire))
+                    ways.append(INF if holds[source] else cost + restart)
+            arrive[site] = min(ways)
+        out, begun, rents = self.out[number], self.begun[number], self.rent[number]
+        least = min(rents) * memory
+        after = []
+        for place, state in enumerate(self.states):
+            if not self._may(one, state) or state.offer in out:
+                after.append(INF)
+                continue
+            stay = before[place] + rents[place] * memory
+            if state.offer in begun:
+                stay += min(pause, restart)
+            after.append(min(stay, arrive[state.site] + least))
+        return after
+
+    def _traffic(self, source: str, target: str, wire: float) -> float:
+        if source == target:
+            return 0.0
+        rate = self.trace.egress.get((source, target))
+        return INF if rate is None else rate.per_gb * wire
