@@ -44,6 +44,7 @@ COMMANDS = {
         "porter.cli.policies:policy",
         "What moves must keep to: ls, show, apply, rm, test.",
     ),
+    "rebalance": ("porter.cli.simulate:rebalance", "Moving to where it costs less: simulate."),
     "receipt": ("porter.cli.receipts:receipt", "Signed receipts: get, keys, verify."),
     "checkpoint": (
         "porter.cli.checkpoints:checkpoint",

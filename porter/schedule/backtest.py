@@ -24,6 +24,7 @@ from porter.schedule.contenders import (
 )
 from porter.schedule.model import HOUR
 from porter.schedule.replay import Fleet, Tally, Worth
+from porter.schedule.standing import Standing, plans
 from porter.schedule.traces import Trace
 
 FORESIGHTS = (12 * HOUR, 48 * HOUR)
@@ -124,6 +125,7 @@ def compare(
     seers = [_seer(trace, optimise, rules, horizon_s) for horizon_s in FORESIGHTS]
     porter = Porter(rules, optimise, Past(trace, rules.horizon_s), PORTER)
     contenders: list[Contender] = [Never(), Greedy(rules), porter, *seers]
+    contenders += [Standing(rules, plan) for plan in plans(trace, worth)]
     runs = []
     for number, one in enumerate(contenders):
 

@@ -1,8 +1,8 @@
 """What no plan for a trace can undercut, even one that knows the future.
 
-A relaxation: machines are shared by the byte, so that each workload pays for the memory it takes and
-nothing for what stays empty. It moves at what moves cost, and its cheapest way through time is found
-by dynamic programming. No machine is ever that full, so the bound is lower than what can be reached.
+A relaxation: machines are shared by the byte, so that each workload pays for the memory it takes
+and nothing for what stays empty. It moves at what moves cost, and dynamic programming finds its
+cheapest way through time. Real machines are never that full, so nothing reaches the bound.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from porter.schedule.measured import GB
 from porter.schedule.model import HOUR
 from porter.schedule.replay import Worth
-from porter.schedule.traces import OWN, SPOT, Outage, Trace, Workload, key
+from porter.schedule.traces import ON_DEMAND, OWN, SPOT, Outage, Trace, Workload, key
 
 INF = float("inf")
 
@@ -27,16 +27,23 @@ class _State:
     spot: bool
 
 
+RENTS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+"""What own memory is rented out for, as fractions of the cheapest memory on demand."""
+
+
 def shared(trace: Trace, worth: Worth) -> float:
-    """Own machines are free, but there is only so much of them: their memory is rented out at the
-    price of the cheapest other machine, and the rent of all of it is given back. Moves never
-    fail."""
-    return _Shared(trace, worth).run()
+    """Own machines are free, but there is only so much of them: their memory is rented out, and the
+    rent of all of it is given back. Whatever the rent, that is a bound (it is the Lagrangian
+    multiplier of their capacity), so the best of several rents counts. Moves never fail."""
+    own = sum(host.memory for host in trace.hosts if host.terms == OWN)
+    rents = RENTS if own else RENTS[:1]
+    return max(0.0, *(_Shared(trace, worth, rent).run(own) for rent in rents))
 
 
 class _Shared:
-    def __init__(self, trace: Trace, worth: Worth) -> None:
+    def __init__(self, trace: Trace, worth: Worth, own_rent: float) -> None:
         self.trace = trace
+        self.own_rent = own_rent
         self.worth = worth
         self.times = list(trace.steps())
         self.step_h = trace.step_s / HOUR
@@ -61,14 +68,18 @@ class _Shared:
             memory = self.trace.by_type[priced.site, priced.type].memory
             mean = priced.series.mean(time, time + self.trace.step_s)
             rents[priced.key] = mean / memory * self.step_h
-        least = min(rents.values())
-        return [rents.get(state.offer, least) for state in self.states]
+        demand = min(
+            rent for offer, rent in rents.items() if self.trace.prices[offer].terms == ON_DEMAND
+        )
+        return [rents.get(state.offer, demand * self.own_rent) for state in self.states]
 
-    def run(self) -> float:
+    def run(self, own: int) -> float:
+        """`own`: bytes of own machines."""
         total = sum(self._cheapest(one) for one in self.trace.workloads)
-        own = sum(host.memory for host in self.trace.hosts if host.terms == OWN)
-        back = sum(min(rent) * own for rent in self.rent)
-        return max(0.0, total - back)
+        place = next((n for n, state in enumerate(self.states) if not state.offer), None)
+        if place is None:
+            return total
+        return total - sum(rent[place] for rent in self.rent) * own
 
     def _cheapest(self, one: Workload) -> float:
         """Of one workload, through all steps in which it is there."""

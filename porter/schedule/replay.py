@@ -111,6 +111,8 @@ class Fleet:
         self.loads: dict[str, Load] = {}
         self._seed = seed
         self._number = 0
+        self.made: dict[str, str] = {}
+        """Names that those who decide gave machines -> what these are called here, the latest."""
         self.moved: dict[str, list[float]] = {}
         """By workload: when moves of it began."""
         self._waiting = sorted(
@@ -280,6 +282,7 @@ class Fleet:
             if target is None:
                 target = self._make(self.trace.prices[step.target.rpartition("#")[0]], clock)
                 made[step.target] = target
+                self.made[step.target] = target.name
                 room[target.name] = target.memory
             if target.since == clock and step.target in made:
                 boot = self.trace.by_type[target.site, target.type].boot_s

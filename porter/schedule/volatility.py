@@ -164,7 +164,7 @@ def _types() -> Iterable[MachineType]:
     for kind, region, _, boot, types in _SITES:
         for name, cpus, gib in types:
             memory = gib * GIB - SYSTEM
-            yield MachineType(f"{kind}:{region}", name, memory, float(cpus), boot, 12)
+            yield MachineType(f"{kind}:{region}", name, memory, float(cpus), boot, 3)
 
 
 def _outages(seed: int, level: Level, size: Size) -> Iterable[Outage]:
