@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,7 +21,7 @@ from porter.schedule import tracefile, volatility
 from porter.schedule.backtest import Outcome, compare
 from porter.schedule.contenders import Rules
 from porter.schedule.fleets import FOUND, STARTS
-from porter.schedule.measured import from_receipts
+from porter.schedule.measured import MoveCosts, documents, from_receipts
 from porter.schedule.picture import draw
 from porter.schedule.traces import Trace
 
@@ -51,7 +50,7 @@ def rebalance() -> None:
 @click.option("--from", "start", metavar="TIME", help="ISO 8601 with a zone; else all of it.")
 @click.option("--to", "end", metavar="TIME")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of what is left to chance.")
-@click.option("--receipts", type=File, help="Moves cost as these did: porter migration ls --json.")
+@click.option("--receipts", type=File, help="Moves cost as these did: receipts as JSON.")
 @click.option("--every", type=click.FloatRange(min=1), help="Hours between two decisions.")
 @click.option("--horizon", type=click.FloatRange(min=1), help="Hours that a decision looks ahead.")
 @click.option("--picture", type=Out, help="Draw cost by time there, as SVG.")
@@ -88,7 +87,7 @@ def simulate(
     )
     trace = whole.cut(_time(start), _time(end))
     if receipts is not None:
-        trace = replace(trace, moving=from_receipts(_documents(receipts), str(receipts)))
+        trace = replace(trace, moving=_measured(receipts))
     rules = Rules()
     if every is not None:
         rules = replace(rules, every_s=every * HOUR)
@@ -115,17 +114,12 @@ def _time(text: str | None) -> float | None:
     return at.timestamp()
 
 
-def _documents(path: Path) -> list[dict[str, Any]]:
-    """What `migration ls --json` prints is a list; `show --json` prints one receipt."""
+def _measured(path: Path) -> MoveCosts:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot read receipts from {path}: {error}", "name a JSON file") from error
-    if isinstance(found, dict):
-        found = found.get("items", [found])
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise Invalid(f"cannot read receipts from {path}: it holds none", "name another file")
-    return found
+    return from_receipts(documents(text), f"{path.name}")
 
 
 def _save(path: Path, text: str) -> None:

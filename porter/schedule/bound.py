@@ -7,7 +7,7 @@ cheapest way through time. Real machines are never that full, so nothing reaches
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from porter.schedule.measured import GB
@@ -115,35 +115,48 @@ class _Shared:
         self, one: Workload, before: Sequence[float], number: int, time: float
     ) -> list[float]:
         """One step on. Whoever changes place in it may do so at any moment of it, so that only the
-        cheapest place is sure to be paid."""
+        cheaper of both places is sure to be paid for all of it."""
         memory = one.memory.at(time)
-        pause = self.worth.pause(self.trace.moving.downtime(memory))
-        restart = self.worth.interruption
-        wire = (memory + one.files) * self.trace.moving.wire_per_byte / GB
-        best: dict[str, float] = {}
-        for cost, state in zip(before, self.states, strict=True):
-            best[state.site] = min(best.get(state.site, INF), cost)
-        holds = {site: self._holds(one, site) for site in best}
-        arrive = {}
-        for site in best:
-            ways = [min(pause, restart) + best[site]]
-            for source, cost in best.items():
-                if source != site:
-                    ways.append(cost + pause + self._traffic(source, site, wire))
-                    ways.append(INF if holds[source] else cost + restart)
-            arrive[site] = min(ways)
-        out, begun, rents = self.out[number], self.begun[number], self.rent[number]
-        least = min(rents) * memory
+        rents = [rent * memory for rent in self.rent[number]]
+        leave: dict[str, float] = {}
+        paid: dict[str, float] = {}
+        """By site: the cheapest way there up to now, without and with the rent of this step."""
+        for cost, rent, state in zip(before, rents, self.states, strict=True):
+            leave[state.site] = min(leave.get(state.site, INF), cost)
+            paid[state.site] = min(paid.get(state.site, INF), cost + rent)
+        late, early = self._arrive(one, leave, memory), self._arrive(one, paid, memory)
+        out, begun = self.out[number], self.begun[number]
+        moved = self._within(memory)
         after = []
         for place, state in enumerate(self.states):
             if not self._may(one, state) or state.offer in out:
                 after.append(INF)
                 continue
-            stay = before[place] + rents[place] * memory
-            if state.offer in begun:
-                stay += min(pause, restart)
-            after.append(min(stay, arrive[state.site] + least))
+            stay = before[place] + rents[place] + (moved if state.offer in begun else 0.0)
+            after.append(min(stay, late[state.site] + rents[place], early[state.site]))
         return after
+
+    def _within(self, memory: float) -> float:
+        """A move within a site, or beginning anew there."""
+        pause = self.worth.pause(self.trace.moving.downtime(memory))
+        return min(pause, self.worth.interruption)
+
+    def _arrive(
+        self, one: Workload, best: Mapping[str, float], memory: float
+    ) -> Mapping[str, float]:
+        """The cheapest way to be at each site after a move."""
+        pause = self.worth.pause(self.trace.moving.downtime(memory))
+        wire = (memory + one.files) * self.trace.moving.wire_per_byte / GB
+        arrive = {}
+        for site in best:
+            ways = [self._within(memory) + best[site]]
+            for source, cost in best.items():
+                if source != site:
+                    ways.append(cost + pause + self._traffic(source, site, wire))
+                    if not self._holds(one, source):
+                        ways.append(cost + self.worth.interruption)
+            arrive[site] = min(ways)
+        return arrive
 
     def _traffic(self, source: str, target: str, wire: float) -> float:
         if source == target:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
 from porter.domain.errors import Invalid
-from porter.domain.migration import MigrationState
+from porter.domain.migration import FINAL, MigrationState
 
 GB = 10**9
-_FINAL = frozenset(str(state) for state in (MigrationState.SUCCEEDED, MigrationState.ROLLED_BACK))
+_FINAL = frozenset(map(str, FINAL))
 LEAST = 3
 """Fewer receipts than that say nothing."""
 
@@ -40,22 +41,44 @@ class MoveCosts:
         return self.downtime_s + self.downtime_s_per_gb * memory / GB
 
 
-def from_receipts(documents: Sequence[Mapping[str, Any]], source: str) -> MoveCosts:
-    """From what `porter migration ls --json` and `show --json` print.
+def documents(text: str) -> list[dict[str, Any]]:
+    """JSON documents one after another, as `porter migration ls --json` and several
+    `porter migration show ID --json` print them. Raises Invalid."""
+    decoder, place, found = json.JSONDecoder(), 0, list[dict[str, Any]]()
+    text = text.strip()
+    while place < len(text):
+        try:
+            one, place = decoder.raw_decode(text, place)
+        except ValueError as error:
+            raise Invalid(f"cannot read receipts: {error}", "give what --json printed") from error
+        many = one.get("items", [one]) if isinstance(one, dict) else one
+        if not isinstance(many, list) or not all(isinstance(each, dict) for each in many):
+            raise Invalid("cannot read receipts: this JSON holds none", "give what --json printed")
+        found += many
+        while place < len(text) and text[place].isspace():
+            place += 1
+    return found
 
-    Moves that were undone count as failures, those that still run or are held not at all. The
-    failure rate is (failures + 1) / (moves + 2): few receipts prove nothing. Raises Invalid.
-    """
-    final = [one for one in documents if str(one.get("state")) in _FINAL]
-    done = [one for one in final if one["state"] == MigrationState.SUCCEEDED]
+
+def from_receipts(found: Sequence[Mapping[str, Any]], source: str) -> MoveCosts:
+    """From receipts. Lists of migrations do not tell bytes and times: these count only for how
+    often moves fail. Moves that were undone or lost count as failures, those that still run or are
+    held not at all. The failure rate is (failures + 1) / (moves + 2): few receipts prove nothing.
+    Raises Invalid."""
+    final: dict[str, Mapping[str, Any]] = {}
+    for number, one in enumerate(found):
+        identity = str(one.get("id", number))
+        if str(one.get("state")) in _FINAL and ("bytes" in one or identity not in final):
+            final[identity] = one
+    done = [one for one in final.values() if one["state"] == MigrationState.SUCCEEDED]
     try:
         rows = [_row(one) for one in done if one.get("downtime_ms") is not None]
     except (KeyError, TypeError, ValueError) as error:
-        raise Invalid(f"cannot read a receipt: {error!r} is missing or no number") from error
+        raise Invalid(f"cannot read a receipt: {error} is missing or no number") from error
     if len(rows) < LEAST:
         raise Invalid(
             f"cannot tell what moves cost from {len(rows)} measured moves",
-            f"at least {LEAST} that succeeded are needed",
+            f"at least {LEAST} receipts of moves that succeeded are needed",
         )
     sizes = [row.memory / GB for row in rows]
     fixed, slope = line(sizes, [row.seconds for row in rows])
