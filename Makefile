@@ -8,7 +8,7 @@ PYTEST := $(PYTHON) -m pytest -q
 ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_store*.py) \
 	tests/integration/test_login.py tests/integration/test_permissions.py
 
-.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold clean
+.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold bench-economics clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ screenshots: base ## Take the documentation's pictures of a real lab
 
 bench-cold: base ## Measure a cold move against podman's own checkpoint, copy, restore
 	@$(PYTHON) -m benchmarks.cold
+
+bench-economics: base ## Replay made-up weeks of prices: what moving by itself saves (takes an hour)
+	@$(PYTHON) -m benchmarks.economics
 
 clean: ## Take all labs down, remove .venv and caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab; fi
