@@ -1,0 +1,131 @@
+"""Which nodes stay, and what room costs where: from the pooled program, without its whole numbers.
+
+The linear program is solved, nodes that are nearly whole are decided, and it is solved again, until
+all are. Its dual prices tell what a byte and a cpu are worth in each pool.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from porter.schedule.fleet import Bools, Fleet, Floats, Ints
+from porter.schedule.pools import CPUS, Pooled
+from porter.schedule.solver import THREADS, Quiet
+
+
+@dataclass
+class Skeleton:
+    keep: Bools
+    """Of each node: jobs may be on it in the end."""
+    made: list[int]
+    """Machines (their offers, as places) that are filled for sure."""
+    site: Ints
+    """For each job of a `near` group the site where the group shall be; -1 for others, -2 where
+    none of the group may move."""
+    price: Floats
+    """For each job and place: what the room that it takes there is worth."""
+    leaves: Bools
+    """Jobs that had better leave their node although it stays."""
+    bound: float
+    """Of the linear program; proven only for one that spares no room."""
+
+
+def linear(pooled: Pooled) -> Quiet:
+    """The linear program, solved."""
+    highs = Quiet()
+    highs.setOptionValue("threads", THREADS)
+    highs.passModel(pooled.program.model(relaxed=True))
+    highs.run()
+    return highs
+
+
+def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
+    """Decide on nodes, a few at a time."""
+    fleet = pooled.fleet
+    highs = linear(pooled)
+    bound = float(highs.getInfo().objective_function_value) + pooled.constant
+    x = np.array(highs.getSolution().col_value)
+    open_ = np.ones(len(pooled.keep), dtype=bool)
+    while open_.any() and time.monotonic() < deadline:
+        values = x[pooled.keep]
+        distance = np.where(open_, np.minimum(values, 1 - values), np.inf)
+        picks = np.flatnonzero(distance < 0.02)
+        if not len(picks):
+            order = np.argsort(distance)
+            picks = order[: max(1, int(open_.sum()) // 20)]
+        columns = pooled.keep[picks].astype(np.int32)
+        whole = (values[picks] > 0.7).astype(float)
+        highs.changeColsBounds(len(columns), columns, whole, whole)
+        open_[picks] = False
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            break
+        x = np.array(highs.getSolution().col_value)
+    x = _gather(pooled, highs, x)
+    keep = np.ones(fleet.nodes, dtype=bool)
+    keep[pooled.standing] = x[pooled.keep] > 0.5
+    prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
+    leaves = _leaving(pooled, x, keep)
+    return Skeleton(keep, _machines(pooled, x), _sites(pooled, x), prices, leaves, bound)
+
+
+def _gather(pooled: Pooled, highs: Quiet, x: Floats) -> Floats:
+    """Each `near` group at one site."""
+    if not pooled.sites:
+        return x
+    for columns in pooled.sites.values():
+        whole = np.zeros(len(columns))
+        if x[columns].sum() > 0.5:
+            whole[np.argmax(x[columns])] = 1.0
+        highs.changeColsBounds(len(columns), columns.astype(np.int32), whole, whole)
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return x
+    return np.array(highs.getSolution().col_value)
+
+
+def _sites(pooled: Pooled, x: Floats) -> Ints:
+    fleet = pooled.fleet
+    site = np.full(fleet.count, -1, dtype=np.int64)
+    for mark, columns in pooled.sites.items():
+        chosen = int(np.argmax(x[columns])) if x[columns].sum() > 0.5 else -2
+        site[fleet.near == mark] = chosen
+    return site
+
+
+def _machines(pooled: Pooled, x: Floats) -> list[int]:
+    made: list[int] = []
+    for place, value in zip(pooled.made.tolist(), x[pooled.y], strict=True):
+        if place >= pooled.fleet.nodes:
+            made += [place] * int(value + 0.05)
+    return made
+
+
+def _leaving(pooled: Pooled, x: Floats, keep: Bools) -> Bools:
+    fleet = pooled.fleet
+    moved = np.bincount(pooled.job, x[pooled.x], fleet.count) if len(pooled.job) else 0.0
+    return np.asarray((moved > 0.5) & keep[fleet.home], dtype=bool)
+
+
+def prices_of(pooled: Pooled, duals: Floats) -> Floats:
+    """What the room that each job takes is worth at each place, by the duals of the rows."""
+    fleet = pooled.fleet
+    price = np.zeros((fleet.count, fleet.places))
+    need = fleet.memory + fleet.arriving
+    top_memory = max(1e-9, float(pooled.room.max(initial=0.0)))
+    top_cpus = max(1e-9, float(pooled.cores.max(initial=0.0)))
+    for row, p, above in pooled.fits:
+        value = -float(duals[row])
+        if value <= 0:
+            continue
+        places: Ints = pooled.pools[p].places
+        if above == CPUS:
+            price[:, places] += (fleet.cpus * (value / top_cpus))[:, None]
+        else:
+            counted = np.where(need > above, fleet.memory, 0) * (value / top_memory)
+            price[:, places] += counted[:, None]
+    return price
