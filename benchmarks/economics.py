@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from porter.schedule import fleets, volatility
+from porter.schedule import starts, volatility
 from porter.schedule.backtest import Outcome, Run, compare
 from porter.schedule.optimise import optimise
 from porter.schedule.picture import draw
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--levels", nargs="+", default=list(volatility.LEVELS))
-    parser.add_argument("--fleets", nargs="+", default=fleets.STARTS)
+    parser.add_argument("--fleets", nargs="+", default=starts.STARTS)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     told = parser.parse_args()

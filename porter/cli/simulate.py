@@ -20,9 +20,9 @@ from porter.domain.errors import Invalid
 from porter.schedule import tracefile, volatility
 from porter.schedule.backtest import Outcome, compare
 from porter.schedule.contenders import Rules
-from porter.schedule.fleets import FOUND, STARTS
 from porter.schedule.measured import MoveCosts, documents, from_receipts
 from porter.schedule.picture import draw
+from porter.schedule.starts import FOUND, STARTS
 from porter.schedule.traces import Trace
 
 File = click.Path(exists=True, dir_okay=False, path_type=Path)

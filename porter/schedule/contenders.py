@@ -30,7 +30,7 @@ class Rules:
 
     every_s: float = 3 * HOUR
     horizon_s: float = 2 * DAY
-    pace: Pace = field(default_factory=lambda: Pace(12 * HOUR, 10, 40))
+    pace: Pace = field(default_factory=lambda: Pace(12 * HOUR, 30, 60))
     payback_s: float | None = DAY
     min_saving: float = 0.0
     hysteresis: float = 0.02
@@ -124,7 +124,8 @@ class Never:
 
 class Greedy:
     """Each workload goes to what costs least per byte of memory at this moment, if that is less
-    than where it is: first fit, and a new machine where nothing fits."""
+    than where it is: first fit, and a new machine where nothing fits. It reckons neither traffic
+    nor pauses nor what it leaves half empty, but keeps to the same pace and limits."""
 
     name = "greedy rule"
 
@@ -133,65 +134,96 @@ class Greedy:
 
     def decide(self, fleet: Fleet) -> Waves:
         left = self._rules.pace.left(fleet.tally.begun, fleet.now)
-        rates = sorted(
-            (one.series.at(fleet.now) / fleet.trace.by_type[one.site, one.type].memory, one.key)
-            for one in fleet.trace.prices.values()
-        )
-        promised = {name: float(fleet.promised(name)) for name in fleet.boxes}
-        made: dict[str, str] = {}
+        yard = _Yard(fleet)
         steps = []
         for load in sorted(fleet.loads.values(), key=lambda one: one.workload.name):
             doomed = fleet.boxes[load.box].dies < inf
             if not doomed and (left <= 0 or self._rules.pace.resting(load.moved, fleet.now)):
                 continue
-            target = self._target(fleet, load, rates, promised, made, doomed)
+            target = yard.target(load, doomed)
             if target:
                 steps.append(Step(load.workload.name, load.box, target))
                 left -= 0 if doomed else 1
         return [(step,) for step in steps]
 
-    def _target(
-        self,
-        fleet: Fleet,
-        load: Load,
-        rates: Sequence[tuple[float, str]],
-        promised: dict[str, float],
-        made: dict[str, str],
-        doomed: bool,
-    ) -> str:
-        here, one = fleet.boxes[load.box], load.workload
-        now = inf if doomed else {offer: rate for rate, offer in rates}.get(here.offer, 0.0)
+
+@dataclass
+class _Slot:
+    """A machine that is there, or will be, as the greedy rule fills it."""
+
+    name: str
+    site: str
+    offer: str
+    spot: bool
+    memory: float
+    cpus: float
+    marks: set[str]
+
+    def fits(self, one: Workload) -> bool:
+        """With the memory that it takes twice while it arrives."""
+        kept = one.apart and one.apart in self.marks
+        allowed = one.spot or not self.spot
+        return bool(allowed and not kept and self.memory >= 2 * one.limit and self.cpus >= one.cpus)
+
+
+class _Yard:
+    """What the greedy rule sees at one moment."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        trace = fleet.trace
+        self.rates = {
+            one.key: one.series.at(fleet.now) / trace.by_type[one.site, one.type].memory
+            for one in trace.prices.values()
+        }
+        self.slots = [self._there(box) for box in fleet.boxes.values() if box.dies == inf]
+
+    def target(self, load: Load, doomed: bool) -> str:
+        """Empty where nothing is cheaper."""
+        fleet, one = self.fleet, load.workload
+        here = fleet.boxes[load.box]
         if here.terms == OWN:
             return ""
-        for box in fleet.boxes.values():
-            if box.terms == OWN and self._fits(fleet, one, here, box, promised):
-                promised[box.name] += one.limit
-                return box.name
-        for rate, offer in rates:
+        now = inf if doomed else self.rates[here.offer]
+        known = {here.site} | {to for source, to in fleet.trace.egress if source == here.site}
+        for rate, offer in [(0.0, ""), *sorted((rate, key) for key, rate in self.rates.items())]:
             if rate >= now:
                 break
-            for box in fleet.boxes.values():
-                if box.offer == offer and self._fits(fleet, one, here, box, promised):
-                    promised[box.name] += one.limit
-                    return box.name
-            if self._could(fleet, one, here, fleet.trace.prices[offer]):
-                made[offer] = f"{offer}#{one.name}"
-                return made[offer]
+            priced = fleet.trace.prices.get(offer)
+            if priced is not None and priced.site not in known:
+                continue
+            for slot in self.slots:
+                near = slot.offer == offer and slot.site in known
+                if near and slot.name != here.name and slot.fits(one):
+                    return self._fill(slot, one)
+            fresh = None if priced is None else self._new(priced)
+            if fresh is not None and fresh.fits(one):
+                self.slots.append(fresh)
+                return self._fill(fresh, one)
         return ""
 
-    def _fits(
-        self, fleet: Fleet, one: Workload, here: Box, box: Box, promised: Mapping[str, float]
-    ) -> bool:
-        room = box.memory - promised[box.name] - one.limit
-        known = here.site == box.site or (here.site, box.site) in fleet.trace.egress
-        return box is not here and known and fleet.may(one, box, room)
+    def _there(self, box: Box) -> _Slot:
+        here = [load.workload for load in self.fleet.on(box.name)]
+        offer = "" if box.terms == OWN else box.offer
+        memory = box.memory - sum(one.limit for one in here)
+        cpus = box.cpus - sum(one.cpus for one in here)
+        marks = {one.apart for one in here}
+        return _Slot(box.name, box.site, offer, box.terms == SPOT, memory, cpus, marks)
 
-    def _could(self, fleet: Fleet, one: Workload, here: Box, priced: Priced) -> bool:
-        kind = fleet.trace.by_type[priced.site, priced.type]
-        known = here.site == priced.site or (here.site, priced.site) in fleet.trace.egress
-        out = fleet.trace.out(priced.site, priced.type, fleet.now, fleet.now + 1)
-        spot = priced.terms != SPOT or (one.spot and not out)
-        return known and spot and kind.memory >= 2 * one.limit and kind.cpus >= one.cpus
+    def _new(self, priced: Priced) -> _Slot | None:
+        trace, now = self.fleet.trace, self.fleet.now
+        kind, spot = trace.by_type[priced.site, priced.type], priced.terms == SPOT
+        if spot and trace.out(priced.site, priced.type, now, now + 1):
+            return None
+        name = f"{priced.key}#new{len(self.slots)}"
+        return _Slot(name, priced.site, priced.key, spot, kind.memory, kind.cpus, set())
+
+    def _fill(self, slot: _Slot, one: Workload) -> str:
+        slot.memory -= one.limit
+        slot.cpus -= one.cpus
+        if one.apart:
+            slot.marks.add(one.apart)
+        return slot.name
 
 
 class Porter:

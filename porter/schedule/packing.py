@@ -91,6 +91,7 @@ class Packing:
             left += memory
         return True
 
+
 class Prices:
     """What it costs a job to be at a place, and what the room it takes there is worth."""
 
@@ -104,9 +105,7 @@ class Prices:
         elsewhere = fleet.site[None, :] != skeleton.site[gathered][:, None]
         home = np.arange(fleet.places)[None, :] == fleet.home[gathered][:, None]
         frozen = (skeleton.site[gathered] == -2)[:, None]
-        self.cost[gathered] = np.where(
-            elsewhere & ~(frozen & home), np.inf, self.cost[gathered]
-        )
+        self.cost[gathered] = np.where(elsewhere & ~(frozen & home), np.inf, self.cost[gathered])
         self.frozen = np.zeros(fleet.count, dtype=bool)
         self.frozen[gathered] = skeleton.site[gathered] == -2
         self.left = np.zeros(fleet.nodes, dtype=bool)

@@ -121,7 +121,10 @@ class Pooled:
         forced = self.keep[fixed[self.standing]]
         if len(forced):
             program.block(
-                np.arange(len(forced)), forced, np.ones(len(forced)), np.ones(len(forced)),
+                np.arange(len(forced)),
+                forced,
+                np.ones(len(forced)),
+                np.ones(len(forced)),
                 np.ones(len(forced)),
             )
         keep_of = np.full(fleet.nodes, -1, dtype=np.int64)
@@ -222,5 +225,3 @@ class Pooled:
                     values = [1.0] * len(chosen) + [-1.0] * len(mine)
                     program.row([*chosen, *self.x[mine]], values, 0.0, INF)
             program.row(chosen, np.ones(len(chosen)), 0.0, 1.0)
-
-

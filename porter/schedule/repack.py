@@ -154,9 +154,7 @@ class _Model:
         return {int(self.jobs[self.j[i]]): int(self.k[i]) for i in picked}
 
 
-def search(
-    packing: Packing, prices: Prices, deadline: float, seed: int = 1
-) -> Packing:
+def search(packing: Packing, prices: Prices, deadline: float, seed: int = 1) -> Packing:
     """Repack neighbourhoods until the time is up."""
     fleet = packing.fleet
     rng = np.random.default_rng(seed)
@@ -203,7 +201,9 @@ def pick(packing: Packing, prices: Prices, rng: np.random.Generator) -> Choice |
         (np.arange(fleet.places) >= fleet.nodes) & (fleet.site == site) & fleet.open
     )
     rate = fleet.rent[offers] / np.maximum(
-        1e-9, fleet.room[offers] / fleet.room[offers].mean() + fleet.cores[offers] / fleet.cores[offers].mean()
+        1e-9,
+        fleet.room[offers] / fleet.room[offers].mean()
+        + fleet.cores[offers] / fleet.cores[offers].mean(),
     )
-    offers = offers[np.argsort(rate)][: 12]
+    offers = offers[np.argsort(rate)][:12]
     return Choice(bins, offers.tolist(), 1)

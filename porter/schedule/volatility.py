@@ -16,7 +16,7 @@ from random import Random
 from porter.domain.errors import Invalid
 from porter.domain.site import SiteKind
 from porter.providers.prices import snapshot
-from porter.schedule import fleets
+from porter.schedule import starts
 from porter.schedule.measured import MoveCosts
 from porter.schedule.series import Series, flat
 from porter.schedule.traces import (
@@ -123,15 +123,15 @@ class Size:
     """Share of the workloads that may run on spot machines."""
 
 
-def make(seed: int, level: Level, start: str = fleets.FOUND, size: Size | None = None) -> Trace:
-    """A trace. The same arguments make the same trace. `start`: one of `fleets.STARTS`."""
+def make(seed: int, level: Level, start: str = starts.FOUND, size: Size | None = None) -> Trace:
+    """A trace. The same arguments make the same trace. `start`: one of `starts.STARTS`."""
     size = size or Size()
     end = START + size.days * DAY
     outages = tuple(_outages(seed, level, size))
     prices = {one.key: one for one in _prices(seed, level, size, outages)}
     types = tuple(_types())
     loads = tuple(_workload(seed, number, size) for number in range(size.workloads))
-    hosts, loads = fleets.place(start, types, prices, loads, START)
+    hosts, loads = starts.place(start, types, prices, loads, START)
     note = f"generated: seed {seed}, {level.name}, fleet {start}"
     notices = {f"{kind}:{region}": notice for kind, region, notice, *_ in _SITES} | {OWN_SITE: 0.0}
     return check(

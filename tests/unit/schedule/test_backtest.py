@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from porter.schedule import bound, fleets, standing, volatility
+from porter.schedule import bound, standing, starts, volatility
 from porter.schedule.backtest import Run, compare, play
 from porter.schedule.contenders import Future, Greedy, Never, Past, Porter, Rules, build
 from porter.schedule.measured import GB
@@ -265,7 +265,7 @@ def test_a_share_of_nothing_is_unknown() -> None:
     assert outcome.share(outcome.porter) is None
 
 
-@pytest.mark.parametrize("start", fleets.STARTS)
+@pytest.mark.parametrize("start", starts.STARTS)
 @pytest.mark.parametrize("level", ["calm", "rough"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nobody_undercuts_the_bound(seed: int, level: str, start: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from porter.domain.errors import Invalid
 from porter.domain.site import SiteKind
 from porter.providers.prices import snapshot
-from porter.schedule import fleets, tracefile, volatility
+from porter.schedule import starts, tracefile, volatility
 from porter.schedule.measured import documents, from_receipts
 from porter.schedule.series import Series
 from porter.schedule.traces import ON_DEMAND, OWN, SPOT, Trace, check
@@ -24,7 +24,7 @@ from tests.unit.schedule import mini
 SMALL = volatility.Size(days=1.0, history_d=3.0, workloads=12)
 
 
-def made(seed: int = 3, level: str = "moderate", start: str = fleets.FOUND) -> Trace:
+def made(seed: int = 3, level: str = "moderate", start: str = starts.FOUND) -> Trace:
     return volatility.make(seed, volatility.LEVELS[level], start, SMALL)
 
 
@@ -81,7 +81,7 @@ def test_rougher_levels_fluctuate_more() -> None:
     assert restless("calm") < restless("moderate") / 3 < restless("rough") / 6
 
 
-@pytest.mark.parametrize("start", fleets.STARTS)
+@pytest.mark.parametrize("start", starts.STARTS)
 def test_fleets_begin_within_the_limits_of_their_machines(start: str) -> None:
     trace = made(start=start)
     for host in trace.hosts:
