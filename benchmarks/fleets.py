@@ -176,6 +176,13 @@ def _place(
         where[i] = best = int(np.argmax(left))
         used[best] += need
         used_cpus[best] += cores
+    # a host that got more than it has is a larger one; a hundredth of them stay overbooked a little
+    grown = np.maximum(np.maximum(used / top, used_cpus / top_cpus), 1.0)
+    noisy = rng.random(len(nodes)) < 0.01
+    nodes = [
+        _scaled(node, float(by) * (0.99 if odd else 1.001) if by > 1 else 1.0)
+        for node, by, odd in zip(nodes, grown, noisy, strict=True)
+    ]
     return where, nodes
 
 
@@ -184,7 +191,7 @@ def _scaled(node: Node, scale: float) -> Node:
         node.name,
         node.site,
         int(node.memory * scale),
-        round(node.cpus * scale, 2),
+        round(node.cpus * scale + 0.005, 2),
         node.arch,
         node.features,
         round(node.hourly * scale, 4),

@@ -112,14 +112,29 @@ class Prices:
         """Nodes that stay although some of their jobs leave."""
         self.left[fleet.home[skeleton.leaves]] = True
         self.left &= skeleton.keep
-        self.leaves = skeleton.leaves
+        self.leaves = skeleton.leaves.copy()
         room = self.cost + self.room
         room[:, : fleet.nodes][:, ~skeleton.keep] = np.inf
         self.pays: Floats = np.min(room, axis=1, initial=np.inf)
         """What each job pays at the best place, room reckoned."""
         self.value: Floats = np.maximum(1e-6, np.median(self.room, axis=1))
         self.most: Floats = self.pays + 0.1 * self.value
+        self.mobile: Bools = fleet.may.any(axis=1) & ~fleet.pinned & ~self.frozen
         """A place that is dearer than this is none."""
+
+    def movable(self, packing: Packing, b: int) -> list[int]:
+        """Jobs of a bin that may be put elsewhere. What stays on a node may leave it only if nothing
+        came there that must not wait."""
+        fleet = self.fleet
+        came = [j for j in packing.jobs[b] if fleet.home[j] != b]
+        if b >= fleet.nodes or any(self.leaves[j] for j in came):
+            return came
+        return came + [j for j in packing.jobs[b] if fleet.home[j] == b and self.mobile[j]]
+
+    def leave(self, job: int) -> None:
+        """A job leaves a node that stays."""
+        self.leaves[job] = True
+        self.left[self.fleet.home[job]] = True
 
     def open_to(self, packing: Packing, job: int) -> Bools:
         """Bins that may be filled with a job, room left aside."""
@@ -150,8 +165,21 @@ def pack(fleet: Fleet, skeleton: Skeleton, prices: Prices) -> Packing:
         rest = fill(packing, prices, rest)
     for job in by_size(fleet, np.array(rest, dtype=np.int64)):
         if not place_job(packing, prices, job, anywhere=True):
-            packing.put(job, int(fleet.home[job]))
+            send_home(packing, job)
     return packing
+
+
+def send_home(packing: Packing, job: int) -> None:
+    """Nothing takes a job: it stays, and what came in its stead stays where it was, too."""
+    fleet = packing.fleet
+    home = int(fleet.home[job])
+    packing.put(job, home)
+    for other in sorted(packing.jobs[home], key=lambda j: int(fleet.memory[j])):
+        if packing.memory[home] >= 0 and packing.cpus[home] >= -SLACK:
+            break
+        if fleet.home[other] != home:
+            packing.take(other)
+            send_home(packing, other)
 
 
 TRY = 16
@@ -286,7 +314,7 @@ def _swap(packing: Packing, prices: Prices, b: int, left: set[int]) -> bool:
     gain_in = prices.pays[into] - prices.cost[into, place]
     if b < fleet.nodes and prices.left[b]:
         gain_in[prices.leaves[into]] = -np.inf
-    out = np.array([j for j in packing.jobs[b] if fleet.home[j] != b], dtype=np.int64)
+    out = np.array(prices.movable(packing, b), dtype=np.int64)
     gain_out = np.append(prices.pays[out] - prices.cost[out, place], 0.0)
     memory = np.append(fleet.memory[out], 0) + packing.memory[b]
     cpus = np.append(fleet.cpus[out], 0.0) + packing.cpus[b] + SLACK
@@ -306,6 +334,8 @@ def _swap(packing: Packing, prices: Prices, b: int, left: set[int]) -> bool:
             left.discard(int(into[i]))
             if gone >= 0:
                 left.add(gone)
+                if fleet.home[gone] == b:
+                    prices.leave(gone)
             return True
         if gone >= 0:
             packing.put(gone, b)

@@ -103,6 +103,7 @@ class Pooled:
         limit = np.ones(len(self.made))
         new = self.made >= count
         limit[new] = fleet.most[self.made[new] - count]
+        self.limit: Floats = limit
         self.y = program.add(fleet.rent[self.made], upper=limit)
         self.y_of = dict(zip(self.made.tolist(), self.y.tolist(), strict=True))
 

@@ -66,11 +66,43 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
             break
         x = np.array(highs.getSolution().col_value)
     x = _gather(pooled, highs, x)
+    x = _machines_whole(pooled, highs, x, deadline)
     keep = np.ones(fleet.nodes, dtype=bool)
     keep[pooled.standing] = x[pooled.keep] > 0.5
     prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
     leaves = _leaving(pooled, x, keep)
     return Skeleton(keep, _machines(pooled, x), _sites(pooled, x), prices, leaves, bound)
+
+
+def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
+    """Whole numbers of machines, the nearest to whole first."""
+    upper = pooled.limit
+    open_ = np.ones(len(pooled.y), dtype=bool)
+    while open_.any() and time.monotonic() < deadline:
+        values = x[pooled.y]
+        part = values - np.floor(values + 1e-6)
+        whole = open_ & (part < 0.02)
+        # what is whole may still grow: only its floor is fixed
+        fractional = open_ & ~whole
+        if not fractional.any():
+            break
+        picks = np.flatnonzero(fractional)
+        nearest = picks[np.argmax(part[picks])]
+        target = min(np.ceil(values[nearest] - 1e-6), upper[nearest])
+        if part[nearest] < 0.5:
+            # nothing is nearly whole: the least of the parts is given up
+            nearest = picks[np.argmin(part[picks])]
+            target = np.floor(values[nearest] + 1e-6)
+        columns = pooled.y[[nearest]].astype(np.int32)
+        highs.changeColsBounds(1, columns, np.array([target]), np.array([target]))
+        open_[nearest] = False
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            highs.changeColsBounds(1, columns, np.array([target]), upper[[nearest]])
+            highs.run()
+            break
+        x = np.array(highs.getSolution().col_value)
+    return x
 
 
 def _gather(pooled: Pooled, highs: Quiet, x: Floats) -> Floats:
@@ -101,7 +133,7 @@ def _machines(pooled: Pooled, x: Floats) -> list[int]:
     made: list[int] = []
     for place, value in zip(pooled.made.tolist(), x[pooled.y], strict=True):
         if place >= pooled.fleet.nodes:
-            made += [place] * int(value + 0.05)
+            made += [place] * round(value)
     return made
 
 

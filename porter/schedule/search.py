@@ -1,0 +1,314 @@
+"""Local search: empty some bins, put what was in them where it costs least, keep what is better.
+
+Bins are nodes, machines that are made, and one machine of each offer that is not made yet. What a
+draft may not do is never tried: nothing is overbooked, and jobs that leave a node that takes others
+in do not wait for room themselves, so that the moves can always be ordered.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from porter.schedule.fleet import SLACK, Draft, Fleet, Floats, Ints
+from porter.schedule.model import HOUR
+
+
+class Yard:
+    """A draft that changes."""
+
+    def __init__(self, fleet: Fleet, draft: Draft, cost: Floats, price: Floats) -> None:
+        """`cost`: of each job at each place, infinite where it may not be. `price`: what the room
+        that it takes there is worth."""
+        self.fleet = fleet
+        self.cost, self.price = cost, price
+        self.target: Ints = draft.target.copy()
+        made = np.array(draft.machines, dtype=np.int64)
+        spare = [
+            offer
+            for offer in range(fleet.nodes, fleet.places)
+            if (made == offer).sum() < fleet.most[offer - fleet.nodes]
+            and np.isfinite(cost[:, offer]).any()
+        ]
+        self.place: Ints = np.concatenate([np.arange(fleet.nodes), made, spare]).astype(np.int64)
+        self._measure()
+
+    def _measure(self) -> None:
+        fleet, count = self.fleet, len(self.place)
+        self.slots = np.bincount(self.place, minlength=fleet.places)
+        self.memory: Floats = fleet.room[self.place].astype(float)
+        self.memory -= np.bincount(self.target, fleet.memory, count)
+        self.cpus: Floats = fleet.cores[self.place] + SLACK
+        self.cpus -= np.bincount(self.target, fleet.cpus, count)
+        self.rent: Floats = fleet.rent[self.place]
+        self.count: Ints = np.bincount(self.target, minlength=count)
+        self.jobs: list[set[int]] = [set() for _ in range(count)]
+        self.away: list[set[int]] = [set() for _ in range(fleet.nodes)]
+        """Of each node the jobs that are elsewhere now."""
+        self.guests: list[int] = [0] * fleet.nodes
+        for job, b in enumerate(self.target.tolist()):
+            self.jobs[b].add(job)
+            home = int(fleet.home[job])
+            if b != home:
+                self.away[home].add(job)
+                if b < fleet.nodes:
+                    self.guests[b] += 1
+
+    def draft(self) -> Draft:
+        return Draft(self.target.copy(), self.place[self.fleet.nodes :].tolist())
+
+    def take(self, job: int) -> int:
+        """Out of its bin, which is returned."""
+        fleet, b = self.fleet, int(self.target[job])
+        self.memory[b] += fleet.memory[job]
+        self.cpus[b] += fleet.cpus[job]
+        self.count[b] -= 1
+        self.jobs[b].discard(job)
+        home = int(fleet.home[job])
+        if b == home:
+            self.away[home].add(job)
+        elif b < fleet.nodes:
+            self.guests[b] -= 1
+        self.target[job] = -1
+        return b
+
+    def put(self, job: int, b: int) -> None:
+        fleet = self.fleet
+        self.memory[b] -= fleet.memory[job]
+        self.cpus[b] -= fleet.cpus[job]
+        self.count[b] += 1
+        self.jobs[b].add(job)
+        home = int(fleet.home[job])
+        if b == home:
+            self.away[home].discard(job)
+        elif b < fleet.nodes:
+            self.guests[b] += 1
+        self.target[job] = b
+
+    def takes(self, job: int, b: int) -> bool:
+        """What the sums do not tell: marks, room while jobs arrive, and the order of moves."""
+        fleet = self.fleet
+        mark, home = int(fleet.apart[job]), int(fleet.home[job])
+        if mark >= 0:
+            if any(fleet.apart[other] == mark for other in self.jobs[b]):
+                return False
+            if b < fleet.nodes and b != home and mark in fleet.marks.get(b, {}):
+                return False
+        if b == home:
+            coming = [j for j in self.jobs[b] if fleet.home[j] != b]
+            return not coming or self._arrive(coming, float(self.memory[b] - fleet.memory[job]))
+        coming = [j for j in self.jobs[b] if fleet.home[j] != b]
+        coming.append(job)
+        if not self._arrive(coming, float(self.memory[b] - fleet.memory[job])):
+            return False
+        return b >= fleet.nodes or self._flows(job, home, b)
+
+    def _arrive(self, coming: list[int], left: float) -> bool:
+        """Greatest first, with so much left in the end."""
+        fleet = self.fleet
+        if len(coming) == 1:
+            return bool(fleet.arriving[coming[0]] <= left)
+        index = np.array(coming)
+        needs = fleet.arriving[index]
+        order = np.argsort(needs)
+        room = left + np.cumsum(fleet.memory[index][order]) - fleet.memory[index][order]
+        return bool((needs[order] <= room).all())
+
+    def _flows(self, job: int, home: int, b: int) -> bool:
+        """No job goes from a node that both loses and gets jobs to another such node."""
+        mixed_home = self.guests[home] > 0
+        mixed_there = bool(self.away[b])
+        if mixed_home and mixed_there:
+            return False
+        if mixed_there:
+            for other in self.away[b]:
+                t = int(self.target[other])
+                if 0 <= t < self.fleet.nodes and self.away[t]:
+                    return False
+            for other in self.jobs[b]:
+                h = int(self.fleet.home[other])
+                if h != b and self.guests[h]:
+                    return False
+        if mixed_home and self.away[home] == {job}:
+            for other in self.jobs[home]:
+                h = int(self.fleet.home[other])
+                if h != home and self.guests[h]:
+                    return False
+        return True
+
+    def more(self, b: int) -> None:
+        """A machine comes into use: there may be another of its offer."""
+        offer = int(self.place[b])
+        if self.slots[offer] >= self.fleet.most[offer - self.fleet.nodes]:
+            return
+        same = self.place == offer
+        if (self.count[same] == 0).any():
+            return
+        self.place = np.append(self.place, offer)
+        self.memory = np.append(self.memory, float(self.fleet.room[offer]))
+        self.cpus = np.append(self.cpus, self.fleet.cores[offer] + SLACK)
+        self.rent = np.append(self.rent, self.fleet.rent[offer])
+        self.count = np.append(self.count, 0)
+        self.jobs.append(set())
+        self.slots[offer] += 1
+
+    def insert(self, job: int, weight: float, shape: float, fresh: float) -> bool:
+        """Put a job where it costs least: `weight` says how much the worth of room counts, `shape`
+        what a bad fit counts, `fresh` what share of a new machine's rent."""
+        fleet, place = self.fleet, self.place
+        memory, cpus = float(fleet.memory[job]), float(fleet.cpus[job])
+        left, cpus_left = self.memory - memory, self.cpus - cpus
+        fits = np.flatnonzero((left >= 0) & (cpus_left >= 0))
+        at = place[fits]
+        value = self.cost[job, at]
+        worth = self.price[job, at]
+        room, cores = fleet.room[at], np.maximum(fleet.cores[at], 1e-9)
+        free, free_cpus = left[fits] / np.maximum(room, 1), cpus_left[fits] / cores
+        empty = self.count[fits] == 0
+        share = np.maximum(memory / np.maximum(room, 1), cpus / cores)
+        rent = self.rent[fits]
+        score = value + np.where(
+            empty,
+            rent * np.minimum(1.0, share * fresh + 0.01),
+            weight * worth + shape * worth * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)),
+        )
+        if len(score) > 8:
+            first = np.argpartition(score, 7)[:8]
+            ranked = first[np.argsort(score[first])].tolist()
+        else:
+            ranked = np.argsort(score).tolist()
+        for tried, i in enumerate(ranked):
+            if not np.isfinite(score[i]):
+                return False
+            b = int(fits[i])
+            if self.takes(job, b):
+                new = not self.count[b]
+                self.put(job, b)
+                if new and b >= fleet.nodes:
+                    self.more(b)
+                return True
+            if tried == 7:
+                break
+        for i in np.argsort(score).tolist()[8:]:
+            if not np.isfinite(score[i]):
+                return False
+            if self.takes(job, int(fits[i])):
+                b = int(fits[i])
+                new = not self.count[b]
+                self.put(job, b)
+                if new and b >= fleet.nodes:
+                    self.more(b)
+                return True
+        return False
+
+
+class Search:
+    """Ruin and recreate."""
+
+    def __init__(self, yard: Yard, mobile: Ints, seed: int = 1) -> None:
+        self.yard = yard
+        self.rng = np.random.default_rng(seed)
+        self.mobile = np.zeros(yard.fleet.count, dtype=bool)
+        self.mobile[mobile] = True
+        fleet = yard.fleet
+        self.size = np.maximum(
+            fleet.memory / max(1.0, float(np.median(fleet.room))),
+            fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
+        )
+        self.double = fleet.hourly[: fleet.nodes] / HOUR
+        self.tries = self.wins = 0
+
+    def run(self, deadline: float, heat: float) -> float:
+        """Until the deadline; what was won. `heat`: so much may be lost in one try at first."""
+        began = time.monotonic()
+        span = max(1e-6, deadline - began)
+        now = best = 0.0
+        kept = self.yard.target.copy(), self.yard.place.copy()
+        while True:
+            done = (time.monotonic() - began) / span
+            if done >= 1:
+                break
+            limit = heat * (1 - done) ** 2 * self.rng.exponential()
+            self.tries += 1
+            delta = self._try(limit)
+            if delta is None:
+                continue
+            self.wins += 1
+            now += delta
+            if now < best - 1e-9:
+                best = now
+                kept = self.yard.target.copy(), self.yard.place.copy()
+        self.yard.target, self.yard.place = kept
+        self.yard._measure()
+        return best
+
+    def _try(self, limit: float) -> float | None:
+        yard, rng = self.yard, self.rng
+        bins = self._ruin()
+        out: list[int] = []
+        for b, share in bins:
+            jobs = [j for j in yard.jobs[b] if self.mobile[j]]
+            if share < 1.0:
+                jobs = [j for j in jobs if rng.random() < share]
+            out += jobs
+        if not out:
+            return None
+        out = out[:60]
+        was = {job: yard.take(job) for job in out}
+        index = np.array(out)
+        order = index[np.argsort(-self.size[index] * rng.uniform(0.6, 1.4, len(index)))]
+        weight, fresh = rng.uniform(0.3, 1.1), rng.uniform(1.0, 1.5)
+        shape = rng.uniform(0.0, 0.6)
+        for job in order.tolist():
+            if not yard.insert(job, weight, shape, fresh):
+                self._back(was)
+                return None
+        delta = self._delta(was)
+        if delta < limit and delta != 0.0:
+            return delta
+        self._back(was)
+        return None
+
+    def _back(self, was: dict[int, int]) -> None:
+        yard = self.yard
+        for job in was:
+            if yard.target[job] >= 0:
+                yard.take(job)
+        for job, b in was.items():
+            yard.put(job, b)
+
+    def _delta(self, was: dict[int, int]) -> float:
+        yard = self.yard
+        jobs = np.fromiter(was, dtype=np.int64)
+        before = np.fromiter(was.values(), dtype=np.int64)
+        after = yard.target[jobs]
+        delta = float(yard.cost[jobs, yard.place[after]].sum())
+        delta -= float(yard.cost[jobs, yard.place[before]].sum())
+        touched = np.unique(np.concatenate([before, after]))
+        gone = np.bincount(before, minlength=len(yard.place))[touched]
+        came = np.bincount(after, minlength=len(yard.place))[touched]
+        full = yard.count[touched] > 0
+        was_full = yard.count[touched] - came + gone > 0
+        return delta + float((yard.rent[touched] * (full.astype(float) - was_full)).sum())
+
+    def _ruin(self) -> list[tuple[int, float]]:
+        """Which bins are emptied, and by how much."""
+        yard, fleet, rng = self.yard, self.yard.fleet, self.rng
+        used = np.flatnonzero(yard.count > 0)
+        room = np.maximum(fleet.room[yard.place[used]], 1)
+        cores = np.maximum(fleet.cores[yard.place[used]], 1e-9)
+        free = np.maximum(yard.memory[used] / room, yard.cpus[used] / cores)
+        weight = np.maximum(yard.rent[used], 0.0) * np.maximum(free, 0.01) + 1e-3
+        first = int(rng.choice(used, p=weight / weight.sum()))
+        site = fleet.site[yard.place[first]]
+        bins = [(first, 1.0 if yard.count[first] <= 40 else 30 / float(yard.count[first]))]
+        same = fleet.site[yard.place[used]] == site
+        odds = np.where(same, 4.0, 1.0)
+        odds[used == first] = 0.0
+        if odds.sum() > 0:
+            number = int(rng.integers(1, 5))
+            number = min(number, int((odds > 0).sum()))
+            for b in rng.choice(used, number, replace=False, p=odds / odds.sum()).tolist():
+                bins.append((b, float(rng.uniform(0.1, 0.9))))
+        return bins
