@@ -31,7 +31,7 @@ class Rules:
     every_s: float = 3 * HOUR
     horizon_s: float = 2 * DAY
     pace: Pace = field(default_factory=lambda: Pace(12 * HOUR, 30, 60))
-    payback_s: float | None = DAY
+    payback_s: float | None = 3 * DAY
     min_saving: float = 0.0
     hysteresis: float = 0.02
     think_s: float = 2.0

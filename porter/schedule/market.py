@@ -20,8 +20,10 @@ GRID = 3600.0
 """Prices are looked at so often."""
 ENOUGH = 48
 """From so many prices, half of the weight is on what was seen, half on "it stays"."""
-MARGIN = 1.15
-"""Memory that a workload is expected to take, over the most of the last day."""
+WEEK = 7 * DAY
+MARGIN, WIDE = 1.15, 1.4
+"""Memory that a workload is expected to take, over the most of the last week; and over what was
+seen where that is not a week yet: a Sunday says little of a Monday."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ def interruptions(count: int, seen_s: float, prior_days: float = 10.0) -> float:
 
 
 def memory(past: Series, now: float, limit: int) -> int:
-    """What a workload will take at most over the next day: the most of the last day and a margin,
+    """What a workload will take at most over the next days: the most of the last week and a margin,
     and its limit as long as nobody has watched it for a day. Never more than the limit."""
-    if now - past.times[0] < DAY:
+    watched = now - past.times[0]
+    if watched < DAY:
         return limit
-    return min(limit, round(MARGIN * max(past.top(now - DAY, now), past.at(now))))
+    margin = MARGIN if watched >= WEEK else WIDE
+    return min(limit, round(margin * max(past.top(now - WEEK, now), past.at(now))))

@@ -254,11 +254,11 @@ def _workload(seed: int, number: int, size: Size) -> Workload:
 
 def _memory(chance: Random, peak: float, arrives: float, end: float, step_s: float) -> Series:
     """Day and night, quieter weekends, and noise that lasts some hours. Those that are there at the
-    beginning have a day of history."""
+    beginning have a week of history."""
     depth = chance.choice((0.1, 0.25, 0.45))
     """What it takes less at night."""
     phase = chance.uniform(-3, 3) * HOUR
-    begin = arrives - (DAY if arrives == START else 0.0)
+    begin = arrives - (7 * DAY if arrives == START else 0.0)
     times, values, noise = [], [], 0.0
     for number in range(round((end - begin) / step_s)):
         time = begin + number * step_s
