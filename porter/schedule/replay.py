@@ -251,7 +251,7 @@ class Fleet:
     def _make(self, priced: Priced, at: float) -> Box:
         self._number += 1
         kind = self.trace.by_type[priced.site, priced.type]
-        name = f"{priced.key}#{self._number}"
+        name = f"m{self._number}"  # unlike any name that those who decide may give
         place = (name, priced.site, priced.type, priced.terms, kind.memory, kind.cpus)
         self.boxes[name] = Box(*place, since=at)
         return self.boxes[name]

@@ -87,6 +87,12 @@ def test_waves_follow_one_another_and_a_node_ends_when_the_last_has_left() -> No
     assert together.tally.machines == pytest.approx((60 + 120) / 3600 + 10 * 0.1)
 
 
+def test_machines_are_told_apart_from_decision_to_decision() -> None:
+    what = trace(load("shop"), load("db"))
+    run = play(what, Told({0: [[south("shop")]], 1: [[south("db")]]}), RULES, WORTH, 0)
+    assert run.tally.machines == pytest.approx(1 + 180 / 3600 + 10 * 0.1 + 9 * 0.1)
+
+
 def test_a_move_that_fails_is_paid_and_rolled_back() -> None:
     what = trace()
     run = replayed(replace(what, moving=replace(what.moving, failure_rate=1.0)), [south()])
@@ -122,7 +128,7 @@ def test_who_is_told_in_time_leaves_and_who_is_not_begins_anew() -> None:
     assert stayed.tally.machines == pytest.approx(
         0.05 + gone / HOUR * 0.1 + (10 - gone / HOUR) * 0.4
     )
-    flee = {0: [[south()]], 3: [[Step("shop", f"{SOUTH_SPOT}#1", "n1")]]}
+    flee = {0: [[south()]], 3: [[Step("shop", "m1", "n1")]]}
     there = trace(load(), load("other"), outages=OUT)
     left = play(there, Told(flee), RULES, WORTH, 0)
     assert (left.tally.interrupted, left.tally.moves) == (0, 2)
