@@ -58,13 +58,14 @@ def test_interruptions_that_were_not_seen_may_still_come() -> None:
     assert some == pytest.approx(6 / 20 / 24)
 
 
-def test_memory_is_the_most_of_a_week_with_a_margin_and_never_above_the_limit() -> None:
-    past = Series((0.0, 10 * HOUR, 12 * HOUR), (100.0, 400.0, 200.0))
+def test_memory_is_what_is_nearly_always_enough_and_never_above_the_limit() -> None:
+    past = Series((0.0, 10 * HOUR, 30 * HOUR, 32 * HOUR), (100.0, 400.0, 800.0, 200.0))
     assert market.memory(past, 13 * HOUR, 1000) == 1000, "it was not watched for a day yet"
-    assert market.memory(past, 30 * HOUR, 1000) == 560, "and not for a week"
-    assert market.memory(past, 7 * DAY + HOUR, 1000) == 460
-    assert market.memory(past, 7 * DAY + HOUR, 450) == 450
-    assert market.memory(past, 8 * DAY, 1000) == 230
+    assert market.memory(past, 31 * HOUR, 2000) == 800, "what it takes now is the least"
+    assert market.memory(past, 40 * HOUR, 2000) == 1080, "it was not watched for a week yet"
+    assert market.memory(past, 40 * HOUR, 900) == 900
+    assert market.memory(past, 7 * DAY + HOUR, 2000) == 412, "two hours are left out"
+    assert market.memory(past, 9 * DAY, 2000) == 206
 
 
 def test_a_workload_rests_after_a_move() -> None:
