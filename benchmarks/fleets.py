@@ -1,8 +1,8 @@
 """Made-up fleets that look like real ones, from a seed: jobs, hosts, and what clouds offer.
 
 Prices are on-demand list prices of general, compute and memory types in Western Europe, rounded;
-spot prices are 30 to 45 % of them. Nothing is fitted to the optimiser: sizes are spread log-normally
-and are no multiples of anything, and the kinds of fleets include those where little can be saved.
+spot prices are 30 to 45 % of them. Nothing is fitted to the optimiser: sizes are spread
+log-normally and are no multiples of anything, and some kinds of fleets have little to save.
 """
 
 from __future__ import annotations
@@ -59,24 +59,27 @@ VCPUS = (2, 4, 8, 16, 32, 48, 64)
 
 
 def offers(rng: np.random.Generator, count: int) -> tuple[Offer, ...]:
-    """So many kinds of machines, by family, size and terms."""
-    found = []
-    for family in FAMILIES:
-        for vcpus in VCPUS:
-            found.append(_offer(rng, family, vcpus, "on_demand"))
-            if not family.site.startswith("openstack"):
-                found.append(_offer(rng, family, vcpus, "spot"))
+    """So many kinds of machines: whole families, all sizes, on demand and (but for the private
+    cloud) spot."""
+    found: list[Offer] = []
+    generation = 0
     while len(found) < count:
-        family = FAMILIES[int(rng.integers(len(FAMILIES)))]
-        found.append(_offer(rng, family, int(rng.integers(1, 49)) * 2, "on_demand"))
-    chosen = rng.permutation(len(found))[:count]
-    unique = {found[i].key: found[i] for i in sorted(chosen.tolist())}
-    return tuple(unique.values())
+        for k in rng.permutation(len(FAMILIES)).tolist():
+            family = FAMILIES[k]
+            for vcpus in VCPUS:
+                found.append(_offer(rng, family, vcpus, "on_demand", generation))
+                if not family.site.startswith("openstack"):
+                    found.append(_offer(rng, family, vcpus, "spot", generation))
+        generation += 1
+    return tuple(found[:count])
 
 
-def _offer(rng: np.random.Generator, family: Family, vcpus: int, terms: str) -> Offer:
+def _offer(
+    rng: np.random.Generator, family: Family, vcpus: int, terms: str, generation: int
+) -> Offer:
     factor = float(rng.uniform(0.30, 0.45)) if terms == "spot" else 1.0
-    name = f"{family.name}-{vcpus}"
+    factor *= 1.0 + 0.06 * generation
+    name = f"{family.name}-{vcpus}" + "-old" * generation
     return Offer(
         key=f"{family.site}/{name}/{terms}",
         site=family.site,

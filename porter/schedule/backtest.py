@@ -27,8 +27,8 @@ from porter.schedule.replay import Fleet, Tally, Worth
 from porter.schedule.standing import Standing, plans
 from porter.schedule.traces import Trace
 
-FORESIGHTS = (12 * HOUR, 48 * HOUR)
-"""How far those look who know the future; the one that does best counts."""
+FORESIGHTS = (48 * HOUR,)
+"""How far those look who know the future."""
 NEVER, GREEDY, PORTER, CLAIRVOYANT = "never moving", "greedy rule", "Porter", "clairvoyant"
 
 

@@ -28,13 +28,13 @@ NOT_ALLOWED = Bar("spot", "it may not run on spot machines", "placement.spot of 
 class Rules:
     """Policies of the whole fleet, and how the schedule runs. Times in seconds."""
 
-    every_s: float = 3 * HOUR
+    every_s: float = 6 * HOUR
     horizon_s: float = 2 * DAY
     pace: Pace = field(default_factory=lambda: Pace(12 * HOUR, 30, 60))
     payback_s: float | None = 3 * DAY
     min_saving: float = 0.0
-    hysteresis: float = 0.02
-    think_s: float = 2.0
+    hysteresis: float = 0.05
+    think_s: float = 0.5
     """Wall time for one decision."""
 
 

@@ -329,21 +329,22 @@ def improve(
         found.bound = max(found.bound, min(found.cost, solved.bound + model.constant))
         if solved.x is None or not solved.optimal:
             if solved.x is not None:
-                _look(fleet, accountant, model.draft(solved.x), found)
+                look(fleet, accountant, model.draft(solved.x), found)
             return found
         if solved.objective + model.constant >= found.cost - tolerance:
             found.bound = found.cost
             return found
         draft = model.draft(solved.x)
-        _look(fleet, accountant, draft, found)
+        look(fleet, accountant, draft, found)
         if solved.bound + model.constant >= found.cost - tolerance:
             found.bound = min(found.cost, max(found.bound, solved.bound + model.constant))
             return found
         model.forbid(draft)
 
 
-def _look(fleet: Fleet, accountant: Accountant, draft: Draft, found: Found) -> None:
+def look(fleet: Fleet, accountant: Accountant, draft: Draft, found: Found) -> None:
+    """Remember a draft if what is worth it of it is better than what was found."""
     result = sort_out(fleet, accountant, draft)
     cost = fleet.stay_total - result.saving
-    if cost < found.cost:
+    if cost < found.cost - 1e-9:
         found.best, found.cost = result, cost

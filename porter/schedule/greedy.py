@@ -57,6 +57,29 @@ def greedy(fleet: Fleet, draft: Draft, deadline: float) -> Draft:
         if found is not None:
             best = found
             moves += len(jobs)
+    return _singles(fleet, best, fleet.problem.most_moves - moves)
+
+
+def _singles(fleet: Fleet, draft: Draft, most: int) -> Draft:
+    """Further jobs that save something each by itself, where there is room."""
+    best = draft.copy()
+    room = Room(fleet, draft)
+    cost = fleet.going(room.place) - fleet.stay_cost[:, None]
+    occupied = np.bincount(draft.target, minlength=len(room.place)) > 0
+    cost += np.where(occupied, 0.0, fleet.rent[room.place])[None, :]
+    cost[(draft.target != fleet.home) | (fleet.near >= 0) | (fleet.apart >= 0)] = np.inf
+    for job in np.argsort(cost.min(axis=1, initial=np.inf), kind="stable")[: max(0, most)].tolist():
+        fits = room.memory >= fleet.memory[job] + fleet.arriving[job]
+        fits &= room.cpus + SLACK >= fleet.cpus[job]
+        price = np.where(fits, cost[job], np.inf)
+        target = int(np.argmin(price))
+        if price[target] >= -1e-6:
+            if cost[job].min() >= -1e-6:
+                break
+            continue
+        best.target[job] = target
+        room.memory[target] -= fleet.memory[job]
+        room.cpus[target] -= fleet.cpus[job]
     return best
 
 

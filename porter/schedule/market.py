@@ -83,9 +83,9 @@ def interruptions(count: int, seen_s: float, prior_days: float = 10.0) -> float:
 
 
 def memory(past: Series, now: float, limit: int) -> int:
-    """Room that a workload will need over the next days: what it took nearly always in the last week
-    and a margin, at least what it takes now; its limit as long as nobody has watched it for a day.
-    Never more than the limit."""
+    """Room that a workload will need over the next days: what it took nearly always in the last
+    week and a margin, at least what it takes now; its limit as long as nobody has watched it for a
+    day. Never more than the limit."""
     watched = now - past.times[0]
     if watched < DAY:
         return limit

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from porter.schedule import exact
+from porter.schedule.aggregated import aggregate
 from porter.schedule.bundles import Sorted, sort_out
 from porter.schedule.evaluate import Accountant
 from porter.schedule.explain import explain
@@ -15,8 +16,12 @@ from porter.schedule.fleet import Draft, Fleet
 from porter.schedule.greedy import greedy
 from porter.schedule.model import Answer, Problem
 
+TINY = 500
 SMALL = 3000
-"""Up to so many possible moves the whole problem is one program."""
+"""Up to so many possible moves the whole problem is one program; up to the lesser number, that
+alone."""
+LEAST = 0.05
+"""With less time than this, seconds, only the quick way is gone."""
 RESERVED = 0.15
 """Of the time: for sorting out and for explaining."""
 
@@ -33,16 +38,20 @@ def optimise(
     fleet = Fleet(problem)
     accountant = Accountant(problem)
     best = Sorted()
-    draft = Draft.staying(fleet)
     for candidate in _first(fleet, start, deadline):
         result = sort_out(fleet, accountant, candidate)
         if result.saving > best.saving:
-            best, draft = result, candidate
+            best = result
     method, bound = "greedy", _floor(fleet)
-    if exact.size(fleet) <= SMALL:
-        found = exact.improve(fleet, accountant, deadline, best, draft)
-        best, bound = found.best, max(bound, found.bound)
-        method = "exact"
+    binaries = exact.size(fleet)
+    small = binaries <= SMALL
+    if binaries > TINY and deadline - time.monotonic() > LEAST:
+        until = time.monotonic() + (deadline - time.monotonic()) * (0.4 if small else 1.0)
+        found = aggregate(fleet, accountant, until, best)
+        best, bound, method = found.best, max(bound, found.bound), "aggregated"
+    if small:
+        found = exact.improve(fleet, accountant, deadline, best, drafted(fleet, best))
+        best, bound, method = found.best, max(bound, found.bound), "exact"
     cost = fleet.stay_total - best.saving
     stays = explain(fleet, best)
     spent = time.monotonic() - began
@@ -56,6 +65,12 @@ def _first(fleet: Fleet, start: Mapping[str, str] | None, deadline: float) -> li
     if start:
         drafts.append(named(fleet, start))
     return drafts
+
+
+def drafted(fleet: Fleet, best: Sorted) -> Draft:
+    """What was found, as a draft."""
+    steps = (step for bundle in best.bundles for step in bundle.steps)
+    return named(fleet, {step.job: step.target for step in steps})
 
 
 def named(fleet: Fleet, start: Mapping[str, str]) -> Draft:

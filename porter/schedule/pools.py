@@ -18,7 +18,7 @@ from porter.schedule.solver import INF, Program
 
 RATES = 4
 """So many levels of interruption are told apart; within a level the least is reckoned with."""
-CPUS = -2
+CPUS, ALL = -2, -1
 STEPS = 6
 """So many sizes of machines are told apart in each pool."""
 
@@ -45,9 +45,13 @@ class Pooled:
             small = np.quantile(fleet.memory + fleet.arriving, 0.1)
             self.room = np.maximum(self.room * (1 - spare) - small, 0.0)
             self.cores = np.maximum(self.cores * (1 - spare) - np.quantile(fleet.cpus, 0.1), 0.0)
+        self.hole = fleet.room.copy()
+        """What a job may need at most at each place while it arrives."""
+        if spare:
+            self.hole[: fleet.nodes] -= fleet.load
         self.fits: list[tuple[int, int, int]] = []
-        """Of each row that keeps to room: its number, its pool, and `CPUS`, or the bytes above which
-        jobs count."""
+        """Of each row that keeps to room: its number, its pool, and `CPUS`, or the bytes above
+        which jobs count."""
         self._pools()
         self._moves()
         self._machines()
@@ -154,8 +158,8 @@ class Pooled:
         memory = fleet.memory.astype(float)
         for p, pool in enumerate(self.pools):
             self._fit(p, pool, fleet.cpus, self.cores, fleet.load_cpus, CPUS)
-            self._fit(p, pool, memory, self.room, fleet.load, -1)
-            sizes = np.unique(fleet.room[pool.places])[:-1]
+            self._fit(p, pool, memory, self.room, fleet.load, ALL)
+            sizes = np.unique(np.maximum(self.hole[pool.places], 0))[:-1]
             if len(sizes) > STEPS:
                 sizes = sizes[np.linspace(0, len(sizes) - 1, STEPS).round().astype(int)]
             for size in sizes:
@@ -168,7 +172,9 @@ class Pooled:
         stays there."""
         fleet = self.fleet
         large = fleet.memory + fleet.arriving > above
-        places = pool.places[fleet.room[pool.places] > above]
+        places = pool.places
+        if above >= 0:
+            places = places[self.hole[places] > above]
         arrivals = np.flatnonzero((self.pool == p) & large[self.job])
         columns = [self.x[arrivals]]
         values = [size[self.job[arrivals]]]

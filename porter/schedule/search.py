@@ -301,14 +301,21 @@ class Search:
         free = np.maximum(yard.memory[used] / room, yard.cpus[used] / cores)
         weight = np.maximum(yard.rent[used], 0.0) * np.maximum(free, 0.01) + 1e-3
         first = int(rng.choice(used, p=weight / weight.sum()))
-        site = fleet.site[yard.place[first]]
         bins = [(first, 1.0 if yard.count[first] <= 40 else 30 / float(yard.count[first]))]
-        same = fleet.site[yard.place[used]] == site
-        odds = np.where(same, 4.0, 1.0)
-        odds[used == first] = 0.0
-        if odds.sum() > 0:
-            number = int(rng.integers(1, 5))
-            number = min(number, int((odds > 0).sum()))
-            for b in rng.choice(used, number, replace=False, p=odds / odds.sum()).tolist():
-                bins.append((b, float(rng.uniform(0.1, 0.9))))
+        if rng.random() < 0.3:
+            bins = [(first, float(rng.uniform(0.2, 0.8)))]
+        jobs = [j for j in yard.jobs[first] if self.mobile[j]]
+        if not jobs:
+            return bins
+        # bins where one of its jobs would be as well
+        seed = int(rng.choice(jobs))
+        at = yard.place[used]
+        near = yard.cost[seed, at] + yard.price[seed, at]
+        near = near - near.min() if np.isfinite(near.min()) else near
+        near += rng.exponential(0.3 * float(yard.price[seed, yard.place[first]]) + 1e-6, len(used))
+        near[used == first] = np.inf
+        number = int(rng.integers(1, 6))
+        for i in np.argsort(near)[:number].tolist():
+            if np.isfinite(near[i]):
+                bins.append((int(used[i]), float(rng.uniform(0.1, 0.9))))
         return bins

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from porter.schedule.fleet import Bools, Fleet, Floats, Ints
+from porter.schedule.fleet import Bools, Floats, Ints
 from porter.schedule.pools import CPUS, Pooled
 from porter.schedule.solver import THREADS, Quiet
 
@@ -66,10 +66,10 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
             break
         x = np.array(highs.getSolution().col_value)
     x = _gather(pooled, highs, x)
+    prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
     x = _machines_whole(pooled, highs, x, deadline)
     keep = np.ones(fleet.nodes, dtype=bool)
     keep[pooled.standing] = x[pooled.keep] > 0.5
-    prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
     leaves = _leaving(pooled, x, keep)
     return Skeleton(keep, _machines(pooled, x), _sites(pooled, x), prices, leaves, bound)
 
@@ -77,6 +77,8 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
 def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
     """Whole numbers of machines, the nearest to whole first."""
     upper = pooled.limit
+    rent = pooled.fleet.rent[pooled.made]
+    small = float(np.quantile(rent, 0.15)) if len(rent) else 0.0
     open_ = np.ones(len(pooled.y), dtype=bool)
     while open_.any() and time.monotonic() < deadline:
         values = x[pooled.y]
@@ -87,12 +89,11 @@ def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) ->
         if not fractional.any():
             break
         picks = np.flatnonzero(fractional)
-        nearest = picks[np.argmax(part[picks])]
-        target = min(np.ceil(values[nearest] - 1e-6), upper[nearest])
-        if part[nearest] < 0.5:
-            # nothing is nearly whole: the least of the parts is given up
-            nearest = picks[np.argmin(part[picks])]
-            target = np.floor(values[nearest] + 1e-6)
+        # the dearest first: what is cut off there finds room in smaller ones
+        nearest = picks[np.argmax(rent[picks])]
+        target = np.floor(values[nearest] + 1e-6)
+        if part[nearest] > 0.85 or rent[nearest] < small:
+            target = min(target + 1, upper[nearest])
         columns = pooled.y[[nearest]].astype(np.int32)
         highs.changeColsBounds(1, columns, np.array([target]), np.array([target]))
         open_[nearest] = False
