@@ -140,7 +140,7 @@ def compare(
         greedy=runs[1],
         porter=runs[2],
         clairvoyant=replace(best, name=CLAIRVOYANT),
-        bound=min(best.tally.total, bound.shared(trace, worth)),
+        bound=bound.shared(trace, worth),
     )
 
 

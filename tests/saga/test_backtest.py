@@ -13,7 +13,7 @@ from porter.schedule.optimise import optimise
 from porter.schedule.starts import FOUND, PLACED
 
 SIZE = volatility.Size(days=4.0, history_d=7.0, workloads=16)
-RULES = replace(Rules(), every_s=6 * 3600.0, think_s=0.5)
+RULES = replace(Rules(), every_s=6 * 3600.0, think_s=0.3)
 
 
 def outcome(seed: int, level: str, start: str) -> Outcome:
