@@ -161,10 +161,13 @@ def play(
     """One contender from the trace's beginning to its end."""
     fleet = Fleet(trace, worth, seed)
     steps = list(trace.steps())
+    unrest = 0
+    """Interruptions when it was decided last: after some, it is decided anew in the next step."""
     for number, now in enumerate(steps):
         fleet.advance(now)
-        due = (now - trace.start) % rules.every_s == 0
+        due = (now - trace.start) % rules.every_s == 0 or fleet.tally.interrupted > unrest
         if due or any(box.dies < inf for box in fleet.boxes.values()):
+            unrest = fleet.tally.interrupted
             fleet.carry_out(contender.decide(fleet), trace.step_s)
         fleet.reap()
         told((number + 1) / len(steps))

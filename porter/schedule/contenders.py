@@ -281,10 +281,15 @@ def _job(fleet: Fleet, load: Load, rules: Rules, outlook: Outlook) -> Job:
         spot=None if one.spot else NOT_ALLOWED,
         near=one.near,
         apart=one.apart,
-        interruption_cost=fleet.worth.interruption,
+        interruption_cost=fleet.worth.interruption + _aftermath(fleet, one),
         min_saving=rules.min_saving,
         payback_s=rules.payback_s,
     )
+
+
+def _aftermath(fleet: Fleet, one: Workload) -> float:
+    """What was begun anew wherever there was room is moved once more."""
+    return fleet.worth.pause(fleet.trace.moving.downtime(one.memory.at(fleet.now)))
 
 
 def _move(fleet: Fleet, one: Workload, source: str, target: str) -> Move:
