@@ -24,7 +24,7 @@ WEEK = 7 * DAY
 QUANTILE = 0.95
 """Of what a workload took in the last week: not all are at their peaks in the same hour, so that
 room for all peaks would stay empty."""
-MARGIN, WIDE = 1.1, 1.35
+MARGIN, WIDE = 1.02, 1.35
 """On that; and where it has not been watched for a week yet: a Sunday says little of a Monday."""
 
 

@@ -64,8 +64,8 @@ def test_memory_is_what_is_nearly_always_enough_and_never_above_the_limit() -> N
     assert market.memory(past, 31 * HOUR, 2000) == 800, "what it takes now is the least"
     assert market.memory(past, 40 * HOUR, 2000) == 1080, "it was not watched for a week yet"
     assert market.memory(past, 40 * HOUR, 900) == 900
-    assert market.memory(past, 7 * DAY + HOUR, 2000) == 440, "two hours are left out"
-    assert market.memory(past, 9 * DAY, 2000) == 220
+    assert market.memory(past, 7 * DAY + HOUR, 2000) == 408, "two hours are left out"
+    assert market.memory(past, 9 * DAY, 2000) == 204
 
 
 def test_a_workload_rests_after_a_move() -> None:
