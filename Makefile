@@ -8,10 +8,11 @@ PYTEST := $(PYTHON) -m pytest -q
 ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_store*.py) \
 	tests/integration/test_login.py tests/integration/test_permissions.py
 
-.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold bench-economics clean
+.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold \
+	bench-economics bench-rebalance clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 base: ## Install packages, CRIU, .venv, front-end files and the test image (quick when done already)
 	@porter/lab/setup.sh all
@@ -52,8 +53,11 @@ screenshots: base ## Take the documentation's pictures of a real lab
 bench-cold: base ## Measure a cold move against podman's own checkpoint, copy, restore
 	@$(PYTHON) -m benchmarks.cold
 
-bench-economics: base ## Replay made-up weeks of prices: what moving by itself saves (takes an hour)
+bench-economics: base ## Replay made-up weeks of prices: what moving by itself saves (ten minutes and more)
 	@$(PYTHON) -m benchmarks.economics
+
+bench-rebalance: base ## Measure the optimiser: time, and the gap to what is proven
+	@$(PYTHON) -m benchmarks.rebalance
 
 clean: ## Take all labs down, remove .venv and caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab; fi

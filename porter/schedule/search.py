@@ -224,6 +224,8 @@ class Search:
         began = time.monotonic()
         span = max(1e-6, deadline - began)
         now = best = 0.0
+        if not self.mobile.any():
+            return 0.0
         kept = self.yard.target.copy(), self.yard.place.copy()
         while True:
             done = (time.monotonic() - began) / span
