@@ -88,18 +88,21 @@ def simulate(
     trace = whole.cut(_time(start), _time(end))
     if receipts is not None:
         trace = replace(trace, moving=_measured(receipts))
-    rules = Rules()
-    if every is not None:
-        rules = replace(rules, every_s=every * HOUR)
-    if horizon is not None:
-        rules = replace(rules, horizon_s=horizon * HOUR)
     with _bar(app) as bar:
+        rules = _rules(every, horizon)
         outcome = compare(trace, optimise, rules, seed=seed, progress=_telling(bar))
     if write is not None:
         tracefile.write(trace, write)
     if picture is not None:
         _save(picture, draw([(trace.note or str(file), outcome)]))
     app.show(outcome.as_dict(), table(trace, outcome))
+
+
+def _rules(every: float | None, horizon: float | None) -> Rules:
+    rules = Rules()
+    if every is not None:
+        rules = replace(rules, every_s=every * HOUR)
+    return rules if horizon is None else replace(rules, horizon_s=horizon * HOUR)
 
 
 def _time(text: str | None) -> float | None:
