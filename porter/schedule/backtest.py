@@ -1,7 +1,7 @@
 """Back-tests: a trace replayed for several contenders under the same rules, and what it came to.
 
-Porter decides by the code that runs live: the optimiser with its acceptance, and `market` and
-`pace` for what is expected and how often may be moved. It is told what could be known then.
+Porter decides by the optimiser and the acceptance that run live. What it is told is what could be
+known at that moment: `market` says what is expected, `pace` how often may be moved.
 """
 
 from __future__ import annotations
