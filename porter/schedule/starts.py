@@ -12,7 +12,10 @@ FOUND = "found"
 """As fleets grow: each workload on a machine on demand where it was begun, as they came."""
 PLACED = "placed"
 """By somebody who chose well at the first day's prices, wherever it is cheapest, spot included."""
-STARTS = (FOUND, PLACED)
+SETTLED = "settled"
+"""The same by somebody who knew how much memory each would really take; and nothing arrives or
+leaves. There is next to nothing to be saved."""
+STARTS = (FOUND, PLACED, SETTLED)
 OWN_HOSTS = 1
 OWN_MEMORY = 32 << 30
 OWN_CPUS = 16.0
@@ -21,6 +24,7 @@ OWN_CPUS = 16.0
 @dataclass
 class _Bin:
     host: Host
+    tight: bool
     memory: float
     cpus: float
     marks: set[str]
@@ -30,10 +34,13 @@ class _Bin:
             return False
         if self.host.terms == SPOT and not load.spot:
             return False
-        return load.limit <= self.memory and load.cpus <= self.cpus
+        return self.size(load) <= self.memory and load.cpus <= self.cpus
+
+    def size(self, load: Workload) -> float:
+        return max(load.memory.values) if self.tight else load.limit
 
     def take(self, load: Workload) -> Workload:
-        self.memory -= load.limit
+        self.memory -= self.size(load)
         self.cpus -= load.cpus
         self.marks.add(load.apart)
         return replace(load, host=self.host.name)
@@ -50,17 +57,13 @@ def place(
     so that a fleet which never moves never runs out of memory. Raises Invalid."""
     if start not in STARTS:
         raise Invalid(f"cannot begin with a fleet that is {start}", ", ".join(STARTS))
-    bins = [
-        _Bin(
-            Host(f"rack{n}", "onprem", "rack", OWN, OWN_MEMORY, OWN_CPUS),
-            OWN_MEMORY,
-            OWN_CPUS,
-            set(),
-        )
+    racks = [
+        Host(f"rack{n}", "onprem", "rack", OWN, OWN_MEMORY, OWN_CPUS)
         for n in range(1, OWN_HOSTS + 1)
     ]
+    bins = [_Bin(host, start == SETTLED, host.memory, host.cpus, set()) for host in racks]
     here = [load for load in loads if load.arrives <= time]
-    if start == PLACED:
+    if start != FOUND:
         here.sort(key=lambda load: -load.limit)
     placed: dict[str, Workload] = {}
     for load in here:
@@ -75,7 +78,7 @@ def place(
 
 
 def _first(start: str, bins: Sequence[_Bin], load: Workload) -> _Bin | None:
-    near = (one for one in bins if start == PLACED or one.host.site == load.site)
+    near = (one for one in bins if start != FOUND or one.host.site == load.site)
     return next((one for one in near if one.fits(load)), None)
 
 
@@ -93,11 +96,11 @@ def _new(
         kind = sizes[one.site, one.type]
         if one.terms == SPOT and (start == FOUND or not load.spot):
             continue
-        home = start == PLACED or load.site in (one.site, "onprem")
+        home = start != FOUND or load.site in (one.site, "onprem")
         if not home or kind.memory < load.limit or kind.cpus < load.cpus:
             continue
         price = one.series.at(time)
-        rank = price / kind.memory if start == PLACED else price
+        rank = price / kind.memory if start != FOUND else price
         if best is None or rank < best[0]:
             best = (rank, one)
     if best is None:
@@ -105,4 +108,4 @@ def _new(
     one = best[1]
     kind = sizes[one.site, one.type]
     host = Host(f"h{number:02d}", one.site, one.type, one.terms, kind.memory, kind.cpus)
-    return _Bin(host, kind.memory, kind.cpus, set())
+    return _Bin(host, start == SETTLED, kind.memory, kind.cpus, set())

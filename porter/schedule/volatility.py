@@ -8,7 +8,7 @@ a mean and jumps at times. The mean itself drifts, so that no forecast knows it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import exp, inf, log, pi, sin
 from random import Random
@@ -126,6 +126,8 @@ class Size:
 def make(seed: int, level: Level, start: str = starts.FOUND, size: Size | None = None) -> Trace:
     """A trace. The same arguments make the same trace. `start`: one of `starts.STARTS`."""
     size = size or Size()
+    if start == starts.SETTLED:
+        size = replace(size, turnover=0.0)
     end = START + size.days * DAY
     outages = tuple(_outages(seed, level, size))
     prices = {one.key: one for one in _prices(seed, level, size, outages)}
