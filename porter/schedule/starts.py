@@ -14,7 +14,7 @@ PLACED = "placed"
 """By somebody who chose well at the first day's prices, wherever it is cheapest, spot included."""
 SETTLED = "settled"
 """The same by somebody who knew how much memory each would really take; and nothing arrives or
-leaves. There is next to nothing to be saved."""
+leaves. The least is to be saved."""
 STARTS = (FOUND, PLACED, SETTLED)
 OWN_HOSTS = 1
 OWN_MEMORY = 32 << 30
