@@ -25,6 +25,8 @@ from porter.schedule.solver import INF, relaxed, run, solve
 SPARE = (0.01,)
 """These parts of every place are left empty when nodes are chosen: little first."""
 COLUMNS = 20_000
+HEAT = 1e-3
+"""This part of the cost may be lost in one try of the search at first."""
 SLICES = 4
 """The search is looked at so many times: what is best on paper may not be worth it bundle by
 bundle."""
@@ -84,16 +86,17 @@ def _plan(
 ) -> None:
     """One plan from its beginning, searched on until the time is up."""
     now = time.monotonic()
-    frame = skeleton(Pooled(fleet, spare), now + 0.3 * (end - now))
+    frame = skeleton(Pooled(fleet, spare), now + 0.6 * (end - now))
     if frame is None:
         return
     prices = Prices(fleet, frame)
-    yard = assign(fleet, frame, prices, now + 0.55 * (end - now))
+    now = time.monotonic()
+    yard = assign(fleet, frame, prices, now + 0.4 * (end - now))
     look(fleet, accountant, yard.draft(), found)
     search = Search(yard, np.flatnonzero(prices.mobile), seed)
     start = time.monotonic()
     for part in range(SLICES):
         until = start + (end - start) * (part + 1) / SLICES
         if until > time.monotonic():
-            search.run(until, 1e-4 * found.cost * (SLICES - 1 - part) / SLICES)
+            search.run(until, HEAT * found.cost * (SLICES - 1 - part) / SLICES)
             look(fleet, accountant, yard.draft(), found)
