@@ -8,10 +8,11 @@ PYTEST := $(PYTHON) -m pytest -q
 ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_store*.py) \
 	tests/integration/test_login.py tests/integration/test_permissions.py
 
-.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold bench-events clean
+.PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold \
+	bench-events bench-economics bench-rebalance clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 base: ## Install packages, CRIU, .venv, front-end files and the test image (quick when done already)
 	@porter/lab/setup.sh all
@@ -54,6 +55,12 @@ bench-cold: base ## Measure a cold move against podman's own checkpoint, copy, r
 
 bench-events: base ## Measure 500 streams of events and 50 requests a second, and a replica's death
 	@$(PYTHON) -m benchmarks.events
+
+bench-economics: base ## Replay made-up weeks of prices: what moving by itself saves (ten minutes and more)
+	@$(PYTHON) -m benchmarks.economics
+
+bench-rebalance: base ## Measure the optimiser: time, and the gap to what is proven
+	@$(PYTHON) -m benchmarks.rebalance
 
 clean: ## Take all labs down, remove .venv and caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab; fi

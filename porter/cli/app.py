@@ -130,7 +130,7 @@ class LazyGroup(PorterGroup):
         self.lazy = lazy or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.lazy, *super().list_commands(ctx)]
+        return [*super().list_commands(ctx), *self.lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.lazy:
@@ -141,7 +141,9 @@ class LazyGroup(PorterGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, help_text) for name, (_, help_text) in self.lazy.items()]
+        here = super().list_commands(ctx)
+        rows = [(name, self.commands[name].get_short_help_str(80)) for name in here]
+        rows += [(name, help_text) for name, (_, help_text) in self.lazy.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "migrate": ("porter.cli.migrations:migrate", "Move a workload to another host or site."),
     "migration": (
         "porter.cli.migrations:migration",
-        "Moves, past and present: ls, show, watch, cancel, rollback.",
+        "Moves, past and present: ls, show, watch, cancel, rollback, resolve.",
     ),
     "plan": (
         "porter.cli.plans:plan",
@@ -42,7 +42,7 @@ COMMANDS = {
     ),
     "rebalance": (
         "porter.cli.proposals:rebalance",
-        "Runs of the optimiser over the fleet: run, ls, show.",
+        "Runs of the optimiser over the fleet: run, ls, show, simulate.",
     ),
     "proposal": (
         "porter.cli.proposals:proposal",

@@ -12,14 +12,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from porter.cli import show
-from porter.cli.app import FAILED, OK, App, PorterGroup
+from porter.cli.app import FAILED, OK, App, LazyGroup, PorterGroup
 from porter.domain.units import bytes_, clock, duration, span
 
 LOOK = 1.0
 OVER = ("done", "stopped", "lapsed", "declined")
 
 
-@click.group(cls=PorterGroup)
+@click.group(
+    cls=LazyGroup,
+    lazy={"simulate": ("porter.cli.simulate:simulate", "What moving would have saved.")},
+)
 def rebalance() -> None:
     """Runs of the optimiser: what should be moved, and why the rest stays."""
 

@@ -6,8 +6,8 @@ many machines are made, puts the jobs into them by a linear program, and searche
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,11 +19,14 @@ from porter.schedule.exact import Found, look
 from porter.schedule.fleet import Fleet
 from porter.schedule.pools import Pooled
 from porter.schedule.search import Search
-from porter.schedule.skeleton import linear, skeleton
-from porter.schedule.solver import INF, solve
+from porter.schedule.skeleton import skeleton
+from porter.schedule.solver import INF, relaxed, run, solve
 
 SPARE = (0.01,)
 """These parts of every place are left empty when nodes are chosen: little first."""
+COLUMNS = 20_000
+HEAT = 1e-3
+"""This part of the cost may be lost in one try of the search at first."""
 SLICES = 4
 """The search is looked at so many times: what is best on paper may not be worth it bundle by
 bundle."""
@@ -36,25 +39,29 @@ class Bound:
     fleet: Fleet
     deadline: float
     value: float = -INF
-    _thread: threading.Thread | None = field(default=None, repr=False)
+    _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
+    _future: Future[None] | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        pooled = Pooled(self.fleet)
-        info = linear(pooled).getInfo()
-        self.value = float(info.objective_function_value) + pooled.constant
-        self._thread = threading.Thread(target=self._run, args=(pooled,), daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1)
+        self._future = self._pool.submit(self._run)
 
-    def _run(self, pooled: Pooled) -> None:
+    def _run(self) -> None:
+        pooled = Pooled(self.fleet)
+        highs = relaxed(pooled.program)
+        if run(highs, self.deadline):
+            self.value = float(highs.getInfo().objective_function_value) + pooled.constant
         left = self.deadline - time.monotonic()
-        if left > 0.05:
+        # on large ones HiGHS does not look at the clock often enough
+        if left > 0.05 and pooled.program.columns < COLUMNS:
             solved = solve(pooled.program, left, gap=1e-4)
             if np.isfinite(solved.bound):
                 self.value = max(self.value, solved.bound + pooled.constant)
 
     def wait(self) -> float:
-        if self._thread is not None:
-            self._thread.join()
+        if self._pool is not None and self._future is not None:
+            self._future.result()
+            self._pool.shutdown()
         return self.value
 
 
@@ -79,14 +86,17 @@ def _plan(
 ) -> None:
     """One plan from its beginning, searched on until the time is up."""
     now = time.monotonic()
-    frame = skeleton(Pooled(fleet, spare), now + 0.3 * (end - now))
+    frame = skeleton(Pooled(fleet, spare), now + 0.6 * (end - now))
+    if frame is None:
+        return
     prices = Prices(fleet, frame)
-    yard = assign(fleet, frame, prices, now + 0.55 * (end - now))
+    now = time.monotonic()
+    yard = assign(fleet, frame, prices, now + 0.4 * (end - now))
     look(fleet, accountant, yard.draft(), found)
     search = Search(yard, np.flatnonzero(prices.mobile), seed)
     start = time.monotonic()
     for part in range(SLICES):
         until = start + (end - start) * (part + 1) / SLICES
         if until > time.monotonic():
-            search.run(until, 1e-4 * found.cost * (SLICES - 1 - part) / SLICES)
+            search.run(until, HEAT * found.cost * (SLICES - 1 - part) / SLICES)
             look(fleet, accountant, yard.draft(), found)

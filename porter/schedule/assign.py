@@ -4,16 +4,19 @@ and its rounding. Machines of one offer are one place here; rounding tells them 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import highspy
 import numpy as np
 
-from porter.schedule.fleet import Draft, Fleet, Floats, Ints
+from porter.schedule.fleet import Bools, Draft, Fleet, Floats, Ints
 from porter.schedule.search import Yard
 from porter.schedule.skeleton import Skeleton
-from porter.schedule.solver import INF, THREADS, Program, Quiet
+from porter.schedule.solver import INF, Program, relaxed, run
 
-NEAREST = 14
+AT_ONCE = 2500
+NOISE = 0.4
+NEAREST = 24
 """So many of the places that look best are looked at for each job."""
 
 
@@ -51,10 +54,7 @@ def assign(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) ->
     foreign = fleet.home[:, None] != closed[None, :]
     cost[:, closed] = np.where(foreign, np.inf, cost[:, closed])
     yard = Yard(fleet, draft, cost, prices.room)
-    size = np.maximum(
-        fleet.memory / max(1.0, float(np.median(fleet.room))),
-        fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
-    )
+    size = size_of(fleet)
     rest = []
     out = np.flatnonzero(ended | (shares.place != fleet.home))
     for job in out.tolist():
@@ -63,7 +63,7 @@ def assign(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) ->
         if not (shares.whole[job] and _into(yard, job, int(shares.place[job]))):
             rest.append(job)
     for job in rest:
-        if not yard.insert(job, 1.0, 0.1, 1.1):
+        if not yard.insert(job, 1.0, 0.1, 4.0):
             yard.put(job, int(fleet.home[job]))
     yard.cost = prices.cost
     return yard
@@ -82,103 +82,129 @@ def _into(yard: Yard, job: int, b: int) -> bool:
     return True
 
 
+@dataclass
 class _Shares:
-    def __init__(self, place: Ints, whole: Floats) -> None:
-        self.place, self.whole = place, whole > 0.95
+    place: Ints
+    """Of each job the bin that gets most of it."""
+    whole: Bools
+    """It gets all of it."""
 
 
 def _shares(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) -> _Shares:
-    """Of each job the place that gets most of it, and how much."""
+    """All in one program, or, of a large fleet, site by site: the pooled program has decided who
+    goes where."""
+    shares = _Shares(fleet.home.copy(), np.zeros(fleet.count, dtype=bool))
     made = np.array(skeleton.made, dtype=np.int64)
     places = np.concatenate([np.flatnonzero(skeleton.keep), made])
     bins = np.concatenate([np.flatnonzero(skeleton.keep), fleet.nodes + np.arange(len(made))])
-    cost = prices.cost[:, places]
-    home = bins[None, :] == fleet.home[:, None]
-    stays = skeleton.keep[fleet.home]
-    # what stays on a node that stays may leave it for a machine only: it is in nobody's way there
-    cost = np.where((stays[:, None] & (bins < fleet.nodes)[None, :]) & ~home, np.inf, cost)
-    # nothing is counted on to leave before a large job arrives
-    hole = fleet.room[places].astype(float)
-    nodes = bins < fleet.nodes
-    hole[nodes] -= fleet.load[places[nodes]]
-    needs = (fleet.memory + fleet.arriving)[:, None] > hole[None, :]
-    cost = np.where(needs & ~home, np.inf, cost)
-    score = cost + prices.room[:, places]
-    score[home] = -np.inf
+    began = time.monotonic()
+    done = 0
+    whole = fleet.count <= AT_ONCE
+    for site in range(1 if whole else len(fleet.sites)):
+        here = np.flatnonzero((fleet.site[places] == site) | whole)
+        jobs = np.flatnonzero((skeleton.goes == site) | whole)
+        done += len(jobs)
+        until = began + (deadline - began) * done / max(1, fleet.count)
+        if len(here) and len(jobs):
+            _site(fleet, skeleton, prices, shares, jobs, bins[here], places[here], until)
+    return shares
+
+
+def _site(
+    fleet: Fleet,
+    skeleton: Skeleton,
+    prices: Prices,
+    shares: _Shares,
+    jobs: Ints,
+    bins: Ints,
+    places: Ints,
+    deadline: float,
+) -> None:
+    cost = _costs(fleet, skeleton, prices, jobs, bins, places)
+    score = cost + prices.room[np.ix_(jobs, places)]
+    # many places are as good: each job looks at others of them, so that all of them are looked at
+    spread = np.random.default_rng(1).uniform(0.0, NOISE, score.shape)
+    score += spread * np.median(np.where(np.isfinite(score), score, 0.0), axis=1)[:, None]
+    score[bins[None, :] == fleet.home[jobs][:, None]] = -np.inf
     take = min(NEAREST, len(bins))
-    near = np.argpartition(score, take - 1, axis=1)[:, :take] if take else np.zeros((0, 0), int)
-    rows = np.repeat(np.arange(fleet.count), take)
-    columns = near.ravel()
+    near = np.argpartition(score, take - 1, axis=1)[:, :take]
+    rows, columns = np.repeat(np.arange(len(jobs)), take), near.ravel()
     finite = np.isfinite(cost[rows, columns])
     rows, columns = rows[finite], columns[finite]
     program = Program()
     x = program.add(cost[rows, columns], upper=INF, whole=False)
-    best = np.where(np.isfinite(prices.cost + prices.room), prices.cost + prices.room, np.inf)
-    outside = program.add(2.0 * np.minimum(best.min(axis=1), 1e9) + 1.0, upper=INF, whole=False)
-    every = np.arange(fleet.count)
+    dear = np.where(np.isfinite(score), np.abs(score), 0.0).max(axis=1, initial=0.0)
+    outside = program.add(2.0 * dear + fleet.rent.max(), upper=INF, whole=False)
+    every = np.arange(len(jobs))
+    one = np.ones(len(jobs))
     program.block(
         np.concatenate([rows, every]),
         np.concatenate([x, outside]),
-        np.ones(len(x) + fleet.count),
-        np.ones(fleet.count),
-        np.ones(fleet.count),
+        np.ones(len(x) + len(jobs)),
+        one,
+        one,
     )
-    memory = fleet.memory.astype(float)
-    small = float(np.quantile(fleet.arriving, 0.1)) if fleet.count else 0.0
-    for size, room, load in (
-        (memory, fleet.room.astype(float), fleet.load),
-        (fleet.cpus, fleet.cores, fleet.load_cpus),
-    ):
-        # the last that arrives, a small one, needs room besides
-        top = room[places] - (small if size is memory else 0.0)
+    small = float(np.quantile(fleet.arriving, 0.1))
+    memory = (fleet.memory[jobs].astype(float), fleet.room - small, fleet.load)
+    for size, room, load in (memory, (fleet.cpus[jobs], fleet.cores, fleet.load_cpus)):
+        # the last that arrives, a small one, needs memory besides
+        top = room[places].astype(float)
+        nodes = bins < fleet.nodes
         top[nodes] = np.maximum(top[nodes], load[places[nodes]])
         scale = np.maximum(top, 1e-9)
         program.block(
             columns, x, size[rows] / scale[columns], np.full(len(bins), -INF), np.ones(len(bins))
         )
-    model = _Dive(fleet, program, x, outside, rows, columns)
-    value = model.run(deadline)
-    place = fleet.home.copy()
-    whole = np.zeros(fleet.count)
+    value = _Dive(program, x, rows, size_of(fleet)[jobs]).run(deadline)
     order = np.argsort(value, kind="stable")
-    place[rows[order]] = bins[columns[order]]
-    whole[rows[order]] = value[order]
-    return _Shares(place, whole)
+    shares.place[jobs[rows[order]]] = bins[columns[order]]
+    shares.whole[jobs[rows[order]]] = value[order] > 0.95
+
+
+def _costs(
+    fleet: Fleet, skeleton: Skeleton, prices: Prices, jobs: Ints, bins: Ints, places: Ints
+) -> Floats:
+    cost: Floats = prices.cost[np.ix_(jobs, places)]
+    nodes = bins < fleet.nodes
+    home = bins[None, :] == fleet.home[jobs][:, None]
+    stays = skeleton.keep[fleet.home[jobs]]
+    # what stays on a node that stays may leave it for a machine only: it is in nobody's way there
+    cost[(stays[:, None] & nodes[None, :]) & ~home] = np.inf
+    # a large job needs a hole: what there is, and what those leave who had better go
+    leave = np.bincount(fleet.home, np.where(skeleton.leaves, fleet.memory, 0), fleet.nodes)
+    hole = fleet.room[places].astype(float)
+    hole[nodes] -= (fleet.load - leave)[places[nodes]]
+    needs = (fleet.memory + fleet.arriving)[jobs][:, None] > hole[None, :]
+    cost[needs & ~home] = np.inf
+    return cost
+
+
+def size_of(fleet: Fleet) -> Floats:
+    """How large each job is, by what is scarcer for it."""
+    size: Floats = np.maximum(
+        fleet.memory / max(1.0, float(np.median(fleet.room))),
+        fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
+    )
+    return size
 
 
 class _Dive:
     """The linear program, solved again and again: the largest jobs that are in parts are put where
     most of them is, until all are whole. Small ones fill what is left."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        program: Program,
-        x: Ints,
-        outside: Ints,
-        rows: Ints,
-        columns: Ints,
-    ) -> None:
-        self.fleet, self.x, self.outside = fleet, x, outside
-        self.rows, self.columns = rows, columns
-        self.highs = Quiet()
-        self.highs.setOptionValue("threads", THREADS)
-        self.highs.passModel(program.model(relaxed=True))
-        self.size = np.maximum(
-            fleet.memory / max(1.0, float(np.median(fleet.room))),
-            fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
-        )
+    def __init__(self, program: Program, x: Ints, rows: Ints, size: Floats) -> None:
+        self.x, self.rows, self.size = x, rows, size
+        self.highs = relaxed(program)
 
     def run(self, deadline: float) -> Floats:
         """Of each column its share in the end."""
-        highs, count = self.highs, self.fleet.count
+        highs, count = self.highs, len(self.size)
         open_ = np.ones(count, dtype=bool)
         value = np.zeros(len(self.x))
         batch: Ints = np.zeros(0, dtype=np.int64)
         part = 6
         while time.monotonic() < deadline:
-            highs.run()
-            if highs.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+            if run(highs, deadline):
                 solution = np.array(highs.getSolution().col_value)
                 value = solution[self.x]
                 most = np.zeros(count)
@@ -189,6 +215,8 @@ class _Dive:
                 parts = parts[np.argsort(-self.size[parts], kind="stable")]
                 batch = self._fix(parts[: max(1, len(parts) // part)], value)
                 part = max(6, part // 2)
+            elif highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+                return value
             else:
                 # together they do not fit: fewer at a time
                 self._free(batch)
@@ -206,7 +234,7 @@ class _Dive:
         self.highs.changeColsBounds(len(columns), columns, zero, np.full(len(columns), INF))
 
     def _fix(self, jobs: Ints, value: Floats) -> Ints:
-        best = np.full(self.fleet.count, -1, dtype=np.int64)
+        best = np.full(len(self.size), -1, dtype=np.int64)
         order = np.argsort(value, kind="stable")
         best[self.rows[order]] = order
         chosen = best[jobs]

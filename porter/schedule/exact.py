@@ -65,7 +65,7 @@ class Exact:
     def _moves(self) -> None:
         """x[k]: job `job[k]` moves to bin `bin[k]`."""
         fleet = self.fleet
-        places = np.array(self.place)
+        places = np.array(self.place, dtype=np.int64)
         self.job, self.bin = np.nonzero(fleet.may[:, places])
         going = fleet.going(places)[self.job, self.bin]
         self.x = self.program.add(going - fleet.stay_cost[self.job])
@@ -80,7 +80,7 @@ class Exact:
         self.keep = dict(
             zip(standing.tolist(), program.add(fleet.rent[standing]).tolist(), strict=True)
         )
-        rent = fleet.rent[np.array(self.place)].copy()
+        rent = fleet.rent[np.array(self.place, dtype=np.int64)].copy()
         rent[standing] = 0.0
         self.used = program.add(rent)
         for b, columns in enumerate(self.into):
@@ -135,7 +135,7 @@ class Exact:
     def _doubles(self) -> None:
         """What a node that ends costs until it is empty, from the moves that its jobs make."""
         fleet, program = self.fleet, self.program
-        places = np.array(self.place)
+        places = np.array(self.place, dtype=np.int64)
         self.double: dict[int, int] = {}
         self.boot: dict[int, int] = {}
         for n, keep in self.keep.items():
@@ -168,7 +168,7 @@ class Exact:
     def _near(self) -> None:
         """A group that moves at all is at one site afterwards."""
         fleet, program = self.fleet, self.program
-        site = fleet.site[np.array(self.place)]
+        site = fleet.site[np.array(self.place, dtype=np.int64)]
         self.sites: dict[int, Ints] = {}
         for mark in range(int(fleet.near.max(initial=-1)) + 1):
             members = np.flatnonzero(fleet.near == mark)
@@ -294,7 +294,7 @@ class Exact:
             values[keep] = float((target == n).any())
         for n, column in self.left.items():
             values[column] = float((fleet.home[moved] == n).any())
-        site = fleet.site[np.array(self.place)]
+        site = fleet.site[np.array(self.place, dtype=np.int64)]
         for mark, columns in self.sites.items():
             members = np.flatnonzero(fleet.near == mark)
             if (target[members] != fleet.home[members]).any():

@@ -142,17 +142,17 @@ class Fleet:
         self.rent_now = float(self.rent[: self.nodes][self.standing].sum())
         self.stay_total = self.rent_now + float(self.stay_cost.sum())
 
-    def going(self, places: Ints | slice = slice(None)) -> Floats:
-        """What it costs each job to go to each of these places and be there (rent left out);
-        infinite where it may not or cannot."""
-        cost = self.move_cost[:, self.site[places]]
-        cost += self.interruption_cost[:, None] * (self.interruptions[places] * self.hours)[None, :]
+    def going(self, places: Ints | None = None, jobs: Ints | None = None) -> Floats:
+        """What it costs each of these jobs to go to each of these places and be there (rent left
+        out); infinite where it may not or cannot."""
+        places = np.arange(self.places) if places is None else places
+        jobs = np.arange(self.count) if jobs is None else jobs
+        cost: Floats = self.move_cost[np.ix_(jobs, self.site[places])]
+        risk = self.interruptions[places] * self.hours
+        cost += self.interruption_cost[jobs][:, None] * risk[None, :]
         cost += self.doomed[places][None, :]
-        cost[~self.may[:, places]] = np.inf
+        cost[~self.may[np.ix_(jobs, places)]] = np.inf
         return cost
-
-    def job(self, index: int) -> Job:
-        return self.problem.jobs[index]
 
 
 def _marks(names: list[str]) -> Ints:

@@ -91,11 +91,12 @@ def _empty(fleet: Fleet, draft: Draft, node: int, jobs: Ints) -> Draft | None:
     room = Room(fleet, draft)
     memory, cpus = room.memory.copy(), room.cpus.copy()
     occupied = np.bincount(draft.target, minlength=len(room.place)) > 0
-    cost = fleet.going(room.place) - fleet.stay_cost[:, None]
+    cost = fleet.going(room.place, jobs) - fleet.stay_cost[jobs][:, None]
+    row = {job: i for i, job in enumerate(jobs.tolist())}
     spare = fleet.rent[node]
     hourly = fleet.hourly[node] / HOUR
     for job in sorted(jobs.tolist(), key=lambda job: -int(fleet.memory[job])):
-        price = cost[job] + np.where(occupied, 0.0, fleet.rent[room.place])
+        price = cost[row[job]] + np.where(occupied, 0.0, fleet.rent[room.place])
         price += hourly * fleet.move_s[job, fleet.site[room.place]]
         fits = memory >= fleet.memory[job] + fleet.arriving[job]
         fits &= cpus + SLACK >= fleet.cpus[job]

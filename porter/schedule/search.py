@@ -8,11 +8,11 @@ in do not wait for room themselves, so that the moves can always be ordered.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from porter.schedule.fleet import SLACK, Draft, Fleet, Floats, Ints
-from porter.schedule.model import HOUR
 
 
 class Yard:
@@ -27,7 +27,7 @@ class Yard:
         made = np.array(draft.machines, dtype=np.int64)
         spare = [
             offer
-            for offer in range(fleet.nodes, fleet.places)
+            for offer in useful(fleet)
             if (made == offer).sum() < fleet.most[offer - fleet.nodes]
             and np.isfinite(cost[:, offer]).any()
         ]
@@ -42,6 +42,8 @@ class Yard:
         self.cpus: Floats = fleet.cores[self.place] + SLACK
         self.cpus -= np.bincount(self.target, fleet.cpus, count)
         self.rent: Floats = fleet.rent[self.place]
+        self.room: Floats = np.maximum(fleet.room[self.place].astype(float), 1.0)
+        self.cores: Floats = np.maximum(fleet.cores[self.place], 1e-9)
         self.count: Ints = np.bincount(self.target, minlength=count)
         self.jobs: list[set[int]] = [set() for _ in range(count)]
         self.away: list[set[int]] = [set() for _ in range(fleet.nodes)]
@@ -149,6 +151,8 @@ class Yard:
         self.memory = np.append(self.memory, float(self.fleet.room[offer]))
         self.cpus = np.append(self.cpus, self.fleet.cores[offer] + SLACK)
         self.rent = np.append(self.rent, self.fleet.rent[offer])
+        self.room = np.append(self.room, max(1.0, float(self.fleet.room[offer])))
+        self.cores = np.append(self.cores, max(1e-9, float(self.fleet.cores[offer])))
         self.count = np.append(self.count, 0)
         self.jobs.append(set())
         self.slots[offer] += 1
@@ -156,31 +160,21 @@ class Yard:
     def insert(self, job: int, weight: float, shape: float, fresh: float) -> bool:
         """Put a job where it costs least: `weight` says how much the worth of room counts, `shape`
         what a bad fit counts, `fresh` what share of a new machine's rent."""
-        fleet, place = self.fleet, self.place
-        memory, cpus = float(fleet.memory[job]), float(fleet.cpus[job])
-        left, cpus_left = self.memory - memory, self.cpus - cpus
-        fits = np.flatnonzero((left >= 0) & (cpus_left >= 0))
-        at = place[fits]
-        value = self.cost[job, at]
-        worth = self.price[job, at]
-        room, cores = fleet.room[at], np.maximum(fleet.cores[at], 1e-9)
-        free, free_cpus = left[fits] / np.maximum(room, 1), cpus_left[fits] / cores
-        empty = self.count[fits] == 0
-        share = np.maximum(memory / np.maximum(room, 1), cpus / cores)
-        rent = self.rent[fits]
-        score = value + np.where(
-            empty,
-            rent * np.minimum(1.0, share * fresh + 0.01),
-            weight * worth + shape * worth * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)),
-        )
-        if len(score) > 8:
-            first = np.argpartition(score, 7)[:8]
-            ranked = first[np.argsort(score[first])].tolist()
-        else:
-            ranked = np.argsort(score).tolist()
-        for tried, i in enumerate(ranked):
-            if not np.isfinite(score[i]):
-                return False
+        fleet = self.fleet
+        left = self.memory - float(fleet.memory[job])
+        cpus_left = self.cpus - float(fleet.cpus[job])
+        fits = ((left >= 0) & (cpus_left >= 0)).nonzero()[0]
+        if not len(fits):
+            return False
+        at = self.place[fits]
+        worth = self.price[job].take(at)
+        room, cores = self.room.take(fits), self.cores.take(fits)
+        free, free_cpus = left.take(fits) / room, cpus_left.take(fits) / cores
+        used = worth * (weight + shape * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)))
+        share = np.maximum(float(fleet.memory[job]) / room, float(fleet.cpus[job]) / cores)
+        rent = self.rent.take(fits) * np.minimum(1.0, share * fresh + 0.01)
+        score = self.cost[job].take(at) + np.where(self.count.take(fits) == 0, rent, used)
+        for i in self._ranked(score):
             b = int(fits[i])
             if self.takes(job, b):
                 new = not self.count[b]
@@ -188,19 +182,46 @@ class Yard:
                 if new and b >= fleet.nodes:
                     self.more(b)
                 return True
-            if tried == 7:
-                break
-        for i in np.argsort(score).tolist()[8:]:
-            if not np.isfinite(score[i]):
-                return False
-            if self.takes(job, int(fits[i])):
-                b = int(fits[i])
-                new = not self.count[b]
-                self.put(job, b)
-                if new and b >= fleet.nodes:
-                    self.more(b)
-                return True
         return False
+
+    @staticmethod
+    def _ranked(score: Floats) -> Iterator[int]:
+        """The least first: a few are sorted at once, the rest only if need be."""
+        few = 8
+        first = score.argpartition(few)[:few] if len(score) > few + 1 else np.arange(len(score))
+        for i in first[score[first].argsort()].tolist():
+            if score[i] == np.inf:
+                return
+            yield i
+        if len(first) < len(score):
+            for i in score.argsort()[len(first) :].tolist():
+                if score[i] == np.inf:
+                    return
+                yield i
+
+
+def useful(fleet: Fleet) -> list[int]:
+    """Offers (as places) that none other beats: as large, as cheap, at the same site."""
+    problem, first = fleet.problem, fleet.nodes
+    offers = np.flatnonzero(fleet.most > 0) + first
+    groups: dict[tuple[int, str, bool, frozenset[str]], list[int]] = {}
+    for offer in offers.tolist():
+        kind = problem.offers[offer - first]
+        key = (int(fleet.site[offer]), kind.arch, kind.spot, kind.features)
+        groups.setdefault(key, []).append(offer)
+    kept = []
+    for group in groups.values():
+        index = np.array(group)
+        room, cores, rent = fleet.room[index], fleet.cores[index], fleet.rent[index]
+        risk = fleet.interruptions[index]
+        beats = (room[:, None] >= room) & (cores[:, None] >= cores) & (rent[:, None] <= rent)
+        beats &= risk[:, None] <= risk
+        # of two that are alike the first stays
+        alike = beats & beats.T
+        beats &= ~alike | (np.arange(len(index))[:, None] < np.arange(len(index)))
+        enough = fleet.most[index - first] >= 4
+        kept += index[~(beats & enough[:, None]).any(axis=0)].tolist()
+    return sorted(kept)
 
 
 class Search:
@@ -216,7 +237,6 @@ class Search:
             fleet.memory / max(1.0, float(np.median(fleet.room))),
             fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
         )
-        self.double = fleet.hourly[: fleet.nodes] / HOUR
         self.tries = self.wins = 0
 
     def run(self, deadline: float, heat: float) -> float:
@@ -224,6 +244,8 @@ class Search:
         began = time.monotonic()
         span = max(1e-6, deadline - began)
         now = best = 0.0
+        if not self.mobile.any():
+            return 0.0
         kept = self.yard.target.copy(), self.yard.place.copy()
         while True:
             done = (time.monotonic() - began) / span

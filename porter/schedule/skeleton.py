@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 
 from porter.schedule.fleet import Bools, Floats, Ints
 from porter.schedule.pools import CPUS, Pooled
-from porter.schedule.solver import THREADS, Quiet
+from porter.schedule.solver import Quiet, relaxed, run
 
 
 @dataclass
@@ -28,25 +27,20 @@ class Skeleton:
     none of the group may move."""
     price: Floats
     """For each job and place: what the room that it takes there is worth."""
+    goes: Ints
+    """Of each job the site where it shall be."""
     leaves: Bools
     """Jobs that had better leave their node although it stays."""
     bound: float
     """Of the linear program; proven only for one that spares no room."""
 
 
-def linear(pooled: Pooled) -> Quiet:
-    """The linear program, solved."""
-    highs = Quiet()
-    highs.setOptionValue("threads", THREADS)
-    highs.passModel(pooled.program.model(relaxed=True))
-    highs.run()
-    return highs
-
-
-def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
-    """Decide on nodes, a few at a time."""
+def skeleton(pooled: Pooled, deadline: float) -> Skeleton | None:
+    """Decide on nodes, a few at a time. None if there was not even time to begin."""
     fleet = pooled.fleet
-    highs = linear(pooled)
+    highs = relaxed(pooled.program)
+    if not run(highs, deadline):
+        return None
     bound = float(highs.getInfo().objective_function_value) + pooled.constant
     x = np.array(highs.getSolution().col_value)
     open_ = np.ones(len(pooled.keep), dtype=bool)
@@ -61,17 +55,19 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton:
         whole = (values[picks] > 0.7).astype(float)
         highs.changeColsBounds(len(columns), columns, whole, whole)
         open_[picks] = False
-        highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        if not run(highs, deadline):
             break
         x = np.array(highs.getSolution().col_value)
-    x = _gather(pooled, highs, x)
+    x = _gather(pooled, highs, x, deadline)
     prices = prices_of(pooled, np.array(highs.getSolution().row_dual))
     x = _machines_whole(pooled, highs, x, deadline)
     keep = np.ones(fleet.nodes, dtype=bool)
     keep[pooled.standing] = x[pooled.keep] > 0.5
-    leaves = _leaving(pooled, x, keep)
-    return Skeleton(keep, _machines(pooled, x), _sites(pooled, x), prices, leaves, bound)
+    goes = _going(pooled, x, keep)
+    moved = np.bincount(pooled.job, x[pooled.x], fleet.count) > 0.5
+    leaves = np.asarray(moved & keep[fleet.home], dtype=bool)
+    made = _machines(pooled, x)
+    return Skeleton(keep, made, _sites(pooled, x), prices, goes, leaves, bound)
 
 
 def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
@@ -97,16 +93,13 @@ def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) ->
         columns = pooled.y[[nearest]].astype(np.int32)
         highs.changeColsBounds(1, columns, np.array([target]), np.array([target]))
         open_[nearest] = False
-        highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            highs.changeColsBounds(1, columns, np.array([target]), upper[[nearest]])
-            highs.run()
+        if not run(highs, deadline):
             break
         x = np.array(highs.getSolution().col_value)
     return x
 
 
-def _gather(pooled: Pooled, highs: Quiet, x: Floats) -> Floats:
+def _gather(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
     """Each `near` group at one site."""
     if not pooled.sites:
         return x
@@ -115,8 +108,7 @@ def _gather(pooled: Pooled, highs: Quiet, x: Floats) -> Floats:
         if x[columns].sum() > 0.5:
             whole[np.argmax(x[columns])] = 1.0
         highs.changeColsBounds(len(columns), columns.astype(np.int32), whole, whole)
-    highs.run()
-    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    if not run(highs, deadline):
         return x
     return np.array(highs.getSolution().col_value)
 
@@ -138,10 +130,17 @@ def _machines(pooled: Pooled, x: Floats) -> list[int]:
     return made
 
 
-def _leaving(pooled: Pooled, x: Floats, keep: Bools) -> Bools:
+def _going(pooled: Pooled, x: Floats, keep: Bools) -> Ints:
+    """Where most of each job is; for one whose node ends, most of what leaves."""
     fleet = pooled.fleet
-    moved = np.bincount(pooled.job, x[pooled.x], fleet.count) if len(pooled.job) else 0.0
-    return np.asarray((moved > 0.5) & keep[fleet.home], dtype=bool)
+    share = np.zeros((fleet.count, len(fleet.sites)))
+    site = np.array([pool.site for pool in pooled.pools], dtype=np.int64)
+    if len(pooled.job):
+        np.add.at(share, (pooled.job, site[pooled.pool]), x[pooled.x])
+    home = fleet.site[fleet.home]
+    stays = np.where(keep[fleet.home], 1.0 - share.sum(axis=1), 0.0)
+    share[np.arange(fleet.count), home] += stays + 1e-6
+    return np.asarray(np.argmax(share, axis=1), dtype=np.int64)
 
 
 def prices_of(pooled: Pooled, duals: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import highspy
@@ -106,6 +107,25 @@ class Quiet(highspy.Highs):
     def enableCallbacks(self) -> None:
         self.setOptionValue("output_flag", False)
         super().enableCallbacks()
+
+
+def run(highs: Quiet, deadline: float) -> bool:
+    """Solve what `highs` has until a moment of `time.monotonic()`; True if to the end."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    # its clock counts all runs together
+    highs.setOptionValue("time_limit", highs.getRunTime() + left)
+    highs.run()
+    return bool(highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
+
+
+def relaxed(program: Program) -> Quiet:
+    """A solver that has the program without its whole numbers, to be solved again and again."""
+    highs = Quiet()
+    highs.setOptionValue("threads", THREADS)
+    highs.passModel(program.model(relaxed=True))
+    return highs
 
 
 def solve(
