@@ -5,8 +5,9 @@ PYTHON := .venv/bin/python
 BIN := .venv/bin
 PYTEST := $(PYTHON) -m pytest -q
 # Tests that mostly wait, or need no lab: two files of them at a time.
-ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_store*.py) \
-	tests/integration/test_login.py tests/integration/test_permissions.py
+ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_*postgresql*.py) \
+	$(wildcard tests/integration/test_store*.py) $(addprefix tests/integration/test_,$(addsuffix .py, \
+	action client events login openapi permissions request_id schedules_processes streams webhooks))
 
 .PHONY: help base setup check format test test-long demo demo-clouds screenshots bench-cold \
 	bench-events bench-economics bench-rebalance clean
