@@ -27,6 +27,8 @@ COLUMNS = 20_000
 """Up to so many the pooled program is solved with its whole numbers, for the bound."""
 HEAT = 5e-5
 """This part of the cost may be lost in one try of the search at first."""
+CLOSE = 1e-6
+"""A plan that is so near to the bound is the best there is."""
 SLICES = 4
 """The search is looked at so many times: what is best on paper may not be worth it bundle by
 bundle."""
@@ -94,6 +96,8 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, bound:
     search = Search(yard, np.flatnonzero(prices.mobile))
     start = time.monotonic()
     for part in range(SLICES):
+        if found.cost - bound.value <= CLOSE * found.cost:
+            return
         until = start + (end - start) * (part + 1) / SLICES
         if until > time.monotonic():
             search.run(until, HEAT * found.cost * (SLICES - 1 - part) / SLICES)
