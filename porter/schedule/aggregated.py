@@ -7,8 +7,7 @@ many machines are made, puts the jobs into them by a linear program, and searche
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -22,80 +21,83 @@ from porter.schedule.search import Search
 from porter.schedule.skeleton import skeleton
 from porter.schedule.solver import INF, relaxed, run, solve
 
-SPARE = (0.01,)
-"""These parts of every place are left empty when nodes are chosen: little first."""
+SPARE = 0.01
+"""This part of every place is left empty when nodes are chosen."""
 COLUMNS = 20_000
-HEAT = 1e-3
+"""Up to so many the pooled program is solved with its whole numbers, for the bound."""
+HEAT = 5e-5
 """This part of the cost may be lost in one try of the search at first."""
+CLOSE = 1e-6
+"""A plan that is so near to the bound is the best there is."""
 SLICES = 4
 """The search is looked at so many times: what is best on paper may not be worth it bundle by
 bundle."""
 
 
-@dataclass
 class Bound:
-    """Proven in a thread of its own, until a deadline."""
+    """Proven in a thread of its own, until a deadline: first by the linear program, and when the
+    plan needs the processors less, by the whole pooled one."""
 
-    fleet: Fleet
-    deadline: float
-    value: float = -INF
-    _pool: ThreadPoolExecutor | None = field(default=None, repr=False)
-    _future: Future[None] | None = field(default=None, repr=False)
-
-    def start(self) -> None:
+    def __init__(self, fleet: Fleet, deadline: float) -> None:
+        self.deadline = deadline
+        self.value = -INF
+        self._pooled = Pooled(fleet)
         self._pool = ThreadPoolExecutor(1)
-        self._future = self._pool.submit(self._run)
+        self._futures = [self._pool.submit(self._linear)]
 
-    def _run(self) -> None:
-        pooled = Pooled(self.fleet)
-        highs = relaxed(pooled.program)
-        if run(highs, self.deadline):
-            self.value = float(highs.getInfo().objective_function_value) + pooled.constant
-        left = self.deadline - time.monotonic()
+    def go_on(self) -> None:
         # on large ones HiGHS does not look at the clock often enough
-        if left > 0.05 and pooled.program.columns < COLUMNS:
-            solved = solve(pooled.program, left, gap=1e-4)
+        if len(self._futures) == 1 and self._pooled.program.columns < COLUMNS:
+            self._futures.append(self._pool.submit(self._whole))
+
+    def _linear(self) -> None:
+        highs = relaxed(self._pooled.program)
+        if run(highs, self.deadline):
+            objective = float(highs.getInfo().objective_function_value)
+            self.value = max(self.value, objective + self._pooled.constant)
+
+    def _whole(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left > 0.05:
+            solved = solve(self._pooled.program, left, gap=1e-4)
             if np.isfinite(solved.bound):
-                self.value = max(self.value, solved.bound + pooled.constant)
+                self.value = max(self.value, solved.bound + self._pooled.constant)
 
     def wait(self) -> float:
-        if self._pool is not None and self._future is not None:
-            self._future.result()
-            self._pool.shutdown()
+        for future in self._futures:
+            future.result()
+        self._pool.shutdown()
         return self.value
 
 
 def aggregate(fleet: Fleet, accountant: Accountant, deadline: float, best: Sorted) -> Found:
     """The best plan found until the deadline, and a proven bound."""
-    bound = Bound(fleet, deadline)
-    bound.start()
     found = Found(best, fleet.stay_total - best.saving, 0.0)
-    began = time.monotonic()
-    span = deadline - began
-    for number, spare in enumerate(SPARE):
-        end = began + span * (number + 1) / len(SPARE)
-        if time.monotonic() > end - 0.1 * span:
-            break
-        _plan(fleet, accountant, spare, end, found, number + 1)
-    found.bound = min(found.cost, max(0.0, bound.wait()))
+    bound = Bound(fleet, deadline)
+    try:
+        _plan(fleet, accountant, deadline, found, bound)
+    finally:
+        proven = bound.wait()
+    found.bound = min(found.cost, max(0.0, proven))
     return found
 
 
-def _plan(
-    fleet: Fleet, accountant: Accountant, spare: float, end: float, found: Found, seed: int
-) -> None:
+def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, bound: Bound) -> None:
     """One plan from its beginning, searched on until the time is up."""
     now = time.monotonic()
-    frame = skeleton(Pooled(fleet, spare), now + 0.6 * (end - now))
+    frame = skeleton(Pooled(fleet, SPARE), now + 0.6 * (end - now))
     if frame is None:
         return
     prices = Prices(fleet, frame)
     now = time.monotonic()
-    yard = assign(fleet, frame, prices, now + 0.4 * (end - now))
+    yard = assign(fleet, frame, prices, now + 0.4 * (end - now), now + 0.8 * (end - now))
+    bound.go_on()
     look(fleet, accountant, yard.draft(), found)
-    search = Search(yard, np.flatnonzero(prices.mobile), seed)
+    search = Search(yard, np.flatnonzero(prices.mobile))
     start = time.monotonic()
     for part in range(SLICES):
+        if found.cost - bound.value <= CLOSE * found.cost:
+            return
         until = start + (end - start) * (part + 1) / SLICES
         if until > time.monotonic():
             search.run(until, HEAT * found.cost * (SLICES - 1 - part) / SLICES)

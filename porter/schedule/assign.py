@@ -43,10 +43,13 @@ class Prices:
         self.mobile = others.any(axis=1)
 
 
-def assign(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) -> Yard:
-    """All jobs somewhere: where the linear program puts them whole, and the rest one by one."""
+def assign(
+    fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float, latest: float
+) -> Yard:
+    """All jobs somewhere: where the linear program puts them whole, and the rest one by one. From
+    the deadline on it is not solved again; its first solution is waited for until the latest."""
     ended = ~skeleton.keep[fleet.home] & prices.mobile
-    shares = _shares(fleet, skeleton, prices, deadline)
+    shares = _shares(fleet, skeleton, prices, deadline, latest)
     draft = Draft(fleet.home.copy(), list(skeleton.made))
     cost = prices.cost.copy()
     cost[ended, fleet.home[ended]] = np.inf
@@ -90,7 +93,9 @@ class _Shares:
     """It gets all of it."""
 
 
-def _shares(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) -> _Shares:
+def _shares(
+    fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float, latest: float
+) -> _Shares:
     """All in one program, or, of a large fleet, site by site: the pooled program has decided who
     goes where."""
     shares = _Shares(fleet.home.copy(), np.zeros(fleet.count, dtype=bool))
@@ -106,7 +111,7 @@ def _shares(fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float) -
         done += len(jobs)
         until = began + (deadline - began) * done / max(1, fleet.count)
         if len(here) and len(jobs):
-            _site(fleet, skeleton, prices, shares, jobs, bins[here], places[here], until)
+            _site(fleet, skeleton, prices, shares, jobs, bins[here], places[here], until, latest)
     return shares
 
 
@@ -119,6 +124,7 @@ def _site(
     bins: Ints,
     places: Ints,
     deadline: float,
+    latest: float,
 ) -> None:
     cost = _costs(fleet, skeleton, prices, jobs, bins, places)
     score = cost + prices.room[np.ix_(jobs, places)]
@@ -155,7 +161,7 @@ def _site(
         program.block(
             columns, x, size[rows] / scale[columns], np.full(len(bins), -INF), np.ones(len(bins))
         )
-    value = _Dive(program, x, rows, size_of(fleet)[jobs]).run(deadline)
+    value = _Dive(program, x, rows, size_of(fleet)[jobs]).run(deadline, latest)
     order = np.argsort(value, kind="stable")
     shares.place[jobs[rows[order]]] = bins[columns[order]]
     shares.whole[jobs[rows[order]]] = value[order] > 0.95
@@ -196,15 +202,18 @@ class _Dive:
         self.x, self.rows, self.size = x, rows, size
         self.highs = relaxed(program)
 
-    def run(self, deadline: float) -> Floats:
+    def run(self, deadline: float, latest: float) -> Floats:
         """Of each column its share in the end."""
         highs, count = self.highs, len(self.size)
         open_ = np.ones(count, dtype=bool)
         value = np.zeros(len(self.x))
         batch: Ints = np.zeros(0, dtype=np.int64)
         part = 6
-        while time.monotonic() < deadline:
-            if run(highs, deadline):
+        first = True
+        while first or time.monotonic() < deadline:
+            solved = run(highs, latest if first else deadline)
+            first = False
+            if solved:
                 solution = np.array(highs.getSolution().col_value)
                 value = solution[self.x]
                 most = np.zeros(count)

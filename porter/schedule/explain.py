@@ -333,7 +333,8 @@ def _cheapest(fleet: Fleet, chunk: _Chunk, row: int, place: int, saving: float) 
     """It is where it costs least: what is missing, in money and, if it helps, in time."""
     unit = fleet.problem.currency
     name = _name(fleet, place)
-    why = f"it is where it costs least: going to {name} would cost {-saving:.2f} {unit} more"
+    what = "save nothing" if saving > -0.005 else f"cost {-saving:.2f} {unit} more"
+    why = f"it is where it costs least: going to {name} would {what}"
     remedy = f"a saving of {max(-saving, 0.01):.2f} {unit} more"
     once = float(chunk.once[row, place])
     later = saving + once

@@ -16,7 +16,7 @@ from porter.schedule.fleet import Draft, Fleet
 from porter.schedule.greedy import greedy
 from porter.schedule.model import Answer, Problem
 
-TINY = 500
+TINY = 1000
 SMALL = 3000
 """Up to so many possible moves the whole problem is one program; up to the lesser number, that
 alone."""
@@ -24,7 +24,7 @@ LEAST = 0.05
 """With less time than this, seconds, only the quick way is gone."""
 QUICK = 0.05
 """Of the time: for the quick way, which always comes first."""
-RESERVED = 0.1
+RESERVED = 0.08
 """Of the time: for sorting out and for explaining."""
 
 
@@ -48,7 +48,7 @@ def optimise(
     binaries = exact.size(fleet)
     small = binaries <= SMALL
     if binaries > TINY and deadline - time.monotonic() > LEAST:
-        until = time.monotonic() + (deadline - time.monotonic()) * (0.4 if small else 1.0)
+        until = time.monotonic() + (deadline - time.monotonic()) * (0.25 if small else 1.0)
         found = aggregate(fleet, accountant, until, best)
         best, bound, method = found.best, max(bound, found.bound), "aggregated"
     if small:

@@ -19,6 +19,9 @@ from porter.schedule.solver import INF, Program
 RATES = 4
 """So many levels of interruption are told apart; within a level the least is reckoned with."""
 CPUS, ALL = -2, -1
+TINY = 1e-6
+LARGE = (0.6, 0.75, 0.85, 0.9, 0.95, 0.98, 0.99)
+"""Jobs larger than these parts of all are counted, too."""
 STEPS = 6
 """So many sizes of machines are told apart in each pool."""
 
@@ -57,6 +60,7 @@ class Pooled:
         self._machines()
         self._stays()
         self._capacity()
+        self._counts()
         self._near()
         if len(self.x):
             most = float(fleet.problem.most_moves)
@@ -164,6 +168,53 @@ class Pooled:
                 sizes = sizes[np.linspace(0, len(sizes) - 1, STEPS).round().astype(int)]
             for size in sizes:
                 self._fit(p, pool, memory, self.room, fleet.load, int(size))
+
+    def _counts(self) -> None:
+        """Of large jobs only so many fit into a place, however much is left beside them; and while
+        the last of them arrives at an empty place, it needs more."""
+        fleet = self.fleet
+        if not fleet.count:
+            return
+        memory = fleet.memory.astype(float)
+        for part in LARGE:
+            least = float(np.quantile(memory, part, method="higher"))
+            cpus = float(np.quantile(fleet.cpus, part, method="higher"))
+            for p, pool in enumerate(self.pools):
+                if least > 0:
+                    lag = float(fleet.arriving[memory >= least].min())
+                    self._count(p, pool, memory, fleet.room, fleet.load, least, lag)
+                if cpus > 0:
+                    self._count(p, pool, fleet.cpus, fleet.cores, fleet.load_cpus, cpus, 0.0)
+
+    def _count(
+        self,
+        p: int,
+        pool: Pool,
+        size: Floats,
+        room: Floats | Ints,
+        load: Floats | Ints,
+        least: float,
+        lag: float,
+    ) -> None:
+        fleet = self.fleet
+        large = size >= least
+        places = pool.places
+        nodes = places[places < fleet.nodes]
+        nodes = nodes[fleet.residents[nodes] > 0]
+        here = np.zeros(fleet.nodes, dtype=bool)
+        here[nodes] = True
+        top = np.floor(np.maximum(room[nodes], load[nodes]) / least + TINY)
+        keep = self.keep_of[nodes]
+        kept = keep >= 0
+        arrivals = np.flatnonzero((self.pool == p) & large[self.job])
+        leaving = np.flatnonzero(here[fleet.home[self.job]] & large[self.job])
+        opened = places[[place in self.y_of for place in places.tolist()]]
+        made = np.array([self.y_of[place] for place in opened.tolist()], dtype=np.int64)
+        fit = np.floor(np.maximum(room[opened] - lag, 0.0) / least + TINY)
+        columns = np.concatenate([self.x[arrivals], self.x[leaving], keep[kept], made])
+        values = np.concatenate([np.ones(len(arrivals)), -np.ones(len(leaving)), -top[kept], -fit])
+        stay = float((here[fleet.home] & large).sum())
+        self._merged(columns, values, float(top[~kept].sum()) - stay, 1.0)
 
     def _fit(
         self, p: int, pool: Pool, size: Floats, room: Floats, load: Floats | Ints, above: int

@@ -280,7 +280,7 @@ class Search:
         was = {job: yard.take(job) for job in out}
         index = np.array(out)
         order = index[np.argsort(-self.size[index] * rng.uniform(0.6, 1.4, len(index)))]
-        weight, fresh = rng.uniform(0.3, 1.1), rng.uniform(1.0, 1.5)
+        weight, fresh = rng.uniform(0.3, 1.1), float(np.exp(rng.uniform(0.0, 1.6)))
         shape = rng.uniform(0.0, 0.6)
         for job in order.tolist():
             if not yard.insert(job, weight, shape, fresh):
