@@ -16,10 +16,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from porter.schedule import starts, volatility
-from porter.schedule.backtest import Outcome, Run, compare
-from porter.schedule.optimise import optimise
-from porter.schedule.picture import draw
+from porter.schedule.backtest import starts, volatility
+from porter.schedule.backtest.backtest import Outcome, Run, compare
+from porter.schedule.backtest.picture import draw
+from porter.schedule.optimiser.optimise import optimise
 
 SEEDS = (301, 302, 303, 304, 305)
 """Parameters were chosen on seeds 101 to 106 and after a look at 201 to 205; not on these."""

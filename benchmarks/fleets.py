@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.schedule.model import HOUR, Bar, Job, Move, Node, Offer, Problem
+from porter.schedule.optimiser.model import HOUR, Bar, Job, Move, Node, Offer, Problem
 
 GIB = 1 << 30
 KINDS = ("fragmented", "mixed", "tight", "settled", "dear")

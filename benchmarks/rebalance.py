@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.fleets import KINDS, fleet
-from porter.schedule.evaluate import violations
-from porter.schedule.optimise import optimise
+from porter.schedule.optimiser.evaluate import violations
+from porter.schedule.optimiser.optimise import optimise
 
 SEEDS = (1, 2, 3, 4, 5)
 GOAL = 0.01

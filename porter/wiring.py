@@ -53,7 +53,7 @@ from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority as PortAuthority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.clockwork import Clockwork
-from porter.schedule.optimise import optimise
+from porter.schedule.optimiser.optimise import optimise
 from porter.schedule.outlook import Learned
 from porter.schedule.proposals import Proposer
 from porter.schedule.snapshot import Photographer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from porter.schedule.model import HOUR, Bar, Job, Move, Node, Offer, Problem
+from porter.schedule.optimiser.model import HOUR, Bar, Job, Move, Node, Offer, Problem
 
 SITES = ("here", "there", "far")
 FLAGS = ("avx2", "avx512")

@@ -17,13 +17,13 @@ from rich.text import Text
 from porter.cli import show
 from porter.cli.app import App, PorterCommand, interactive
 from porter.domain.errors import Invalid
-from porter.schedule import tracefile, volatility
-from porter.schedule.backtest import Outcome, compare
-from porter.schedule.contenders import Rules
-from porter.schedule.measured import MoveCosts, documents, from_receipts
-from porter.schedule.picture import draw
-from porter.schedule.starts import FOUND, STARTS
-from porter.schedule.traces import Trace
+from porter.schedule.backtest import tracefile, volatility
+from porter.schedule.backtest.backtest import Outcome, compare
+from porter.schedule.backtest.contenders import Rules
+from porter.schedule.backtest.measured import MoveCosts, documents, from_receipts
+from porter.schedule.backtest.picture import draw
+from porter.schedule.backtest.starts import FOUND, STARTS
+from porter.schedule.backtest.traces import Trace
 
 File = click.Path(exists=True, dir_okay=False, path_type=Path)
 Out = click.Path(dir_okay=False, path_type=Path)
@@ -68,7 +68,7 @@ def simulate(
     and takes some minutes.
     """
     # Imported late: HiGHS takes a while, and other commands of the group do without it.
-    from porter.schedule.optimise import optimise
+    from porter.schedule.optimiser.optimise import optimise
 
     if (file is None) == (level is None):
         raise click.UsageError("Give either --prices FILE or --made-up LEVEL.")

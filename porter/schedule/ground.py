@@ -12,7 +12,7 @@ from porter.domain.errors import PorterError
 from porter.migrate.candidates import LOOK_AT, OVERHEAD, Need, misfit
 from porter.migrate.places import Places
 from porter.providers.base import InstanceType
-from porter.schedule.model import Bar, Node, Offer
+from porter.schedule.optimiser.model import Bar, Node, Offer
 from porter.schedule.priced import ON_DEMAND, SPOT, PriceBook, Priced
 
 BOOT_S = 120.0

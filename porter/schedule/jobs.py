@@ -12,7 +12,7 @@ from porter.domain.rules import SECONDS, Expected
 from porter.domain.units import duration
 from porter.migrate.forecast import NOT_ASKED, Forecaster
 from porter.schedule.ground import Ground, by_site
-from porter.schedule.model import Bar, Job, Move
+from porter.schedule.optimiser.model import Bar, Job, Move
 from porter.schedule.outlook import Foretell, Outlook
 from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rules import marks, spot_bar

@@ -17,7 +17,7 @@ from porter.migrate.places import Places
 from porter.migrate.plan import plan_hash
 from porter.migrate.planning import Asked, Planner
 from porter.migrate.receipt import iso
-from porter.schedule.model import Answer, Bar, Bundle, Problem, Stay, Step
+from porter.schedule.optimiser.model import Answer, Bar, Bundle, Problem, Stay, Step
 from porter.schedule.priced import PriceBook
 from porter.schedule.rates import Rates
 from porter.schedule.snapshot import Photographer, Scope, Snapshot

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from porter.domain.scheduling import SchedulingRules
-from porter.schedule.model import Bar
+from porter.schedule.optimiser.model import Bar
 
 
 def spot_bar(rules: SchedulingRules) -> Bar | None:

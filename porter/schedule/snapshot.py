@@ -14,7 +14,7 @@ from porter.migrate.forecast import Forecaster
 from porter.migrate.places import Places
 from porter.schedule.ground import Ground, Surveyor, Wants
 from porter.schedule.jobs import Jobs
-from porter.schedule.model import Bar, Node, Problem
+from porter.schedule.optimiser.model import Bar, Node, Problem
 from porter.schedule.outlook import Estimator, Outlook
 from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rates import Rates

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from porter.schedule.model import Bundle, Job, Node, Offer, Step
+from porter.schedule.optimiser.model import Bundle, Job, Node, Offer, Step
 from porter.schedule.priced import FINE, plain
 from porter.schedule.snapshot import Snapshot
 

@@ -11,7 +11,7 @@ import pytest
 from porter.db.database import Database
 from porter.db.proposals import ProposalState
 from porter.domain.errors import Conflict, PorterError
-from porter.schedule.model import Bundle, Problem
+from porter.schedule.optimiser.model import Bundle, Problem
 from tests.saga.port import ANN, BOB, Port, bundle
 from tests.saga.test_schedules import MONDAY, WEST, prove_once_only, to_new
 from tests.saga.world import World

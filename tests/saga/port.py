@@ -19,7 +19,7 @@ from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.clockwork import Clockwork
-from porter.schedule.model import Answer, Bar, Bundle, Machine, Problem, Stay, Step, Sums
+from porter.schedule.optimiser.model import Answer, Bar, Bundle, Machine, Problem, Stay, Step, Sums
 from porter.schedule.outlook import Estimator, Learned
 from porter.schedule.proposals import Optimise, Proposer
 from porter.schedule.rates import Rates

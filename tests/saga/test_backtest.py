@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from porter.schedule import volatility
-from porter.schedule.backtest import Outcome, compare
-from porter.schedule.contenders import Rules
-from porter.schedule.optimise import optimise
-from porter.schedule.starts import FOUND, PLACED
+from porter.schedule.backtest import volatility
+from porter.schedule.backtest.backtest import Outcome, compare
+from porter.schedule.backtest.contenders import Rules
+from porter.schedule.backtest.starts import FOUND, PLACED
+from porter.schedule.optimiser.optimise import optimise
 
 SIZE = volatility.Size(days=4.0, history_d=7.0, workloads=16)
 RULES = replace(Rules(), every_s=6 * 3600.0, think_s=0.3)

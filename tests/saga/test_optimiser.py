@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from porter.schedule.aggregated import aggregate
-from porter.schedule.bundles import Sorted, sort_out
-from porter.schedule.evaluate import Accountant, violations
-from porter.schedule.fleet import Draft, Fleet
-from porter.schedule.model import Answer, Bundle, Problem
-from porter.schedule.optimise import optimise
-from porter.schedule.pools import Pooled
-from porter.schedule.solver import solve
+from porter.schedule.optimiser.aggregated import aggregate
+from porter.schedule.optimiser.bundles import Sorted, sort_out
+from porter.schedule.optimiser.evaluate import Accountant, violations
+from porter.schedule.optimiser.fleet import Draft, Fleet
+from porter.schedule.optimiser.model import Answer, Bundle, Problem
+from porter.schedule.optimiser.optimise import optimise
+from porter.schedule.optimiser.pools import Pooled
+from porter.schedule.optimiser.solver import solve
 from tests.fleets import BruteForce, Size, Target, fleets
 
 CALM = settings(

@@ -13,7 +13,7 @@ from porter.domain.errors import ApprovalRequired, Conflict, Denied, Lapsed, Per
 from porter.protocol.messages import HostNotice, Kind
 from porter.providers.base import Instance, LaunchSpec, Pending
 from porter.providers.fake import FakeHosts
-from porter.schedule.model import Bundle, Problem
+from porter.schedule.optimiser.model import Bundle, Problem
 from porter.schedule.outlook import Foretell, Outlook, Span
 from porter.schedule.snapshot import Scope
 from tests.saga.port import ANN, BOB, Port, bundle, refused

@@ -14,8 +14,8 @@ from porter.domain.errors import Conflict
 from porter.domain.money import Quote
 from porter.protocol.messages import Heartbeat, HostNotice
 from porter.providers import fake
-from porter.schedule.model import Node, Problem
-from porter.schedule.optimise import optimise
+from porter.schedule.optimiser.model import Node, Problem
+from porter.schedule.optimiser.optimise import optimise
 from porter.schedule.rates import Rate, Rates
 from porter.schedule.snapshot import Scope, Snapshot
 from tests.saga.port import ANN, Port, refused

@@ -16,7 +16,7 @@ from porter.db.schedules import Schedules
 from porter.domain.errors import Transient
 from porter.protocol.messages import HostNotice
 from porter.schedule.clockwork import ATTEMPTS, LEASE, Clockwork
-from porter.schedule.model import Bundle, Problem
+from porter.schedule.optimiser.model import Bundle, Problem
 from tests.saga.port import Port, bundle
 from tests.saga.world import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from porter.cli.main import main
-from porter.schedule import tracefile
+from porter.schedule.backtest import tracefile
 from tests.unit.schedule import mini
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from porter.schedule.measured import GB, MoveCosts
-from porter.schedule.series import Series, flat
-from porter.schedule.traces import (
+from porter.schedule.backtest.measured import GB, MoveCosts
+from porter.schedule.backtest.series import Series, flat
+from porter.schedule.backtest.traces import (
     ON_DEMAND,
     SPOT,
     Host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from porter.schedule.model import HOUR, Bar, Job, Move, Node, Offer, Problem
+from porter.schedule.optimiser.model import HOUR, Bar, Job, Move, Node, Offer, Problem
 
 NO = Bar("test", "because", "do this")
 MOVE = Move(egress=0.5, seconds=60.0, downtime_s=1.0, downtime_cost=0.1, failure_cost=0.1)

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from porter.schedule import bound, standing, starts, volatility
-from porter.schedule.backtest import Run, compare, play
-from porter.schedule.contenders import Future, Greedy, Never, Past, Porter, Rules, build
-from porter.schedule.measured import GB
-from porter.schedule.model import Answer, Bundle, Problem, Step, Sums
-from porter.schedule.pace import Pace
-from porter.schedule.picture import draw
-from porter.schedule.replay import Fleet, Worth
-from porter.schedule.series import Series, flat
-from porter.schedule.traces import OWN, SPOT, Host, Outage, Trace
+from porter.schedule.backtest import bound, standing, starts, volatility
+from porter.schedule.backtest.backtest import Run, compare, play
+from porter.schedule.backtest.contenders import Future, Greedy, Never, Past, Porter, Rules, build
+from porter.schedule.backtest.measured import GB
+from porter.schedule.backtest.pace import Pace
+from porter.schedule.backtest.picture import draw
+from porter.schedule.backtest.replay import Fleet, Worth
+from porter.schedule.backtest.series import Series, flat
+from porter.schedule.backtest.traces import OWN, SPOT, Host, Outage, Trace
+from porter.schedule.optimiser.model import Answer, Bundle, Problem, Step, Sums
 from tests.unit.schedule.mini import (
     HOUR,
     NORTH,

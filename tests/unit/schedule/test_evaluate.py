@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from porter.schedule.evaluate import Accountant, refused, stay_sums, violations
-from porter.schedule.model import Bundle, Machine, Move, Problem, Step
+from porter.schedule.optimiser.evaluate import Accountant, refused, stay_sums, violations
+from porter.schedule.optimiser.model import Bundle, Machine, Move, Problem, Step
 from tests.unit.schedule.small import NO, job, node, offer, problem
 
 

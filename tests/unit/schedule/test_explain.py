@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from porter.schedule.model import Problem, Stay
-from porter.schedule.optimise import optimise
+from porter.schedule.optimiser.model import Problem, Stay
+from porter.schedule.optimiser.optimise import optimise
 from tests.unit.schedule.small import NO, job, node, offer, problem
 
 OWN = node("own", hourly=0.0)

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from porter.schedule import market
-from porter.schedule.pace import Pace
-from porter.schedule.series import Series, flat
+from porter.schedule.backtest import market
+from porter.schedule.backtest.pace import Pace
+from porter.schedule.backtest.series import Series, flat
 
 HOUR, DAY = 3600.0, 86400.0
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from porter.domain.errors import Invalid
-from porter.schedule.evaluate import violations
-from porter.schedule.fleet import Draft, Fleet
-from porter.schedule.model import Answer, Problem
-from porter.schedule.optimise import optimise
-from porter.schedule.waves import order
+from porter.schedule.optimiser.evaluate import violations
+from porter.schedule.optimiser.fleet import Draft, Fleet
+from porter.schedule.optimiser.model import Answer, Problem
+from porter.schedule.optimiser.optimise import optimise
+from porter.schedule.optimiser.waves import order
 from tests.unit.schedule.small import NO, job, node, offer, problem
 
 

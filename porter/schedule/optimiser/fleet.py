@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porter.domain.errors import Invalid
-from porter.schedule.model import HOUR, Job, Node, Offer, Problem
+from porter.schedule.optimiser.model import HOUR, Job, Node, Offer, Problem
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from porter.schedule.fleet import Bools, Draft, Fleet, Floats, Ints
-from porter.schedule.search import Yard
-from porter.schedule.skeleton import Skeleton
-from porter.schedule.solver import INF, Program, relaxed, run
+from porter.schedule.optimiser.fleet import Bools, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.search import Yard
+from porter.schedule.optimiser.skeleton import Skeleton
+from porter.schedule.optimiser.solver import INF, Program, relaxed, run
 
 AT_ONCE = 2500
 NOISE = 0.4

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from porter.schedule import market
-from porter.schedule.model import Answer, Bar, Job, Move, Node, Offer, Problem, Step
-from porter.schedule.pace import Pace
-from porter.schedule.replay import Box, Fleet, Load
-from porter.schedule.traces import OWN, SPOT, Priced, Trace, Workload
+from porter.schedule.backtest import market
+from porter.schedule.backtest.pace import Pace
+from porter.schedule.backtest.replay import Box, Fleet, Load
+from porter.schedule.backtest.traces import OWN, SPOT, Priced, Trace, Workload
+from porter.schedule.optimiser.model import Answer, Bar, Job, Move, Node, Offer, Problem, Step
 
 HOUR, DAY = 3600.0, 86400.0
 Waves = Iterable[Sequence[Step]]

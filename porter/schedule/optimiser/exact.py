@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from porter.schedule.bundles import Sorted, sort_out
-from porter.schedule.evaluate import Accountant
-from porter.schedule.fleet import Draft, Fleet
-from porter.schedule.model import HOUR
-from porter.schedule.solver import INF, Floats, Ints, Program, solve
+from porter.schedule.optimiser.bundles import Sorted, sort_out
+from porter.schedule.optimiser.evaluate import Accountant
+from porter.schedule.optimiser.fleet import Draft, Fleet
+from porter.schedule.optimiser.model import HOUR
+from porter.schedule.optimiser.solver import INF, Floats, Ints, Program, solve
 
 TINY = 1e-7
 """Relative: a difference in cost that is rounding."""

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from porter.schedule import exact
-from porter.schedule.aggregated import aggregate
-from porter.schedule.bundles import Sorted, sort_out
-from porter.schedule.evaluate import Accountant
-from porter.schedule.explain import explain
-from porter.schedule.fleet import Draft, Fleet
-from porter.schedule.greedy import greedy
-from porter.schedule.model import Answer, Problem
+from porter.schedule.optimiser import exact
+from porter.schedule.optimiser.aggregated import aggregate
+from porter.schedule.optimiser.bundles import Sorted, sort_out
+from porter.schedule.optimiser.evaluate import Accountant
+from porter.schedule.optimiser.explain import explain
+from porter.schedule.optimiser.fleet import Draft, Fleet
+from porter.schedule.optimiser.greedy import greedy
+from porter.schedule.optimiser.model import Answer, Problem
 
 TINY = 1000
 SMALL = 3000

@@ -16,10 +16,10 @@ from random import Random
 from porter.domain.errors import Invalid
 from porter.domain.site import SiteKind
 from porter.providers.prices import snapshot
-from porter.schedule import starts
-from porter.schedule.measured import MoveCosts
-from porter.schedule.series import Series, flat
-from porter.schedule.traces import (
+from porter.schedule.backtest import starts
+from porter.schedule.backtest.measured import MoveCosts
+from porter.schedule.backtest.series import Series, flat
+from porter.schedule.backtest.traces import (
     ON_DEMAND,
     SPOT,
     MachineType,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from porter.schedule.measured import GB
-from porter.schedule.model import HOUR
-from porter.schedule.replay import Worth
-from porter.schedule.traces import ON_DEMAND, OWN, SPOT, Outage, Trace, Workload, key
+from porter.schedule.backtest.measured import GB
+from porter.schedule.backtest.replay import Worth
+from porter.schedule.backtest.traces import ON_DEMAND, OWN, SPOT, Outage, Trace, Workload, key
+from porter.schedule.optimiser.model import HOUR
 
 INF = float("inf")
 

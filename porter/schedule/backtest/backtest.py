@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from porter.schedule import bound
-from porter.schedule.contenders import (
+from porter.schedule.backtest import bound
+from porter.schedule.backtest.contenders import (
     Contender,
     Future,
     Greedy,
@@ -22,10 +22,10 @@ from porter.schedule.contenders import (
     Porter,
     Rules,
 )
-from porter.schedule.model import HOUR
-from porter.schedule.replay import Fleet, Tally, Worth
-from porter.schedule.standing import Standing, plans
-from porter.schedule.traces import Trace
+from porter.schedule.backtest.replay import Fleet, Tally, Worth
+from porter.schedule.backtest.standing import Standing, plans
+from porter.schedule.backtest.traces import Trace
+from porter.schedule.optimiser.model import HOUR
 
 FORESIGHTS = (48 * HOUR,)
 """How far those look who know the future."""

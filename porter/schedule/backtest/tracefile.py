@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from porter.domain.errors import Invalid
-from porter.schedule.measured import MoveCosts
-from porter.schedule.series import Series
-from porter.schedule.traces import (
+from porter.schedule.backtest.measured import MoveCosts
+from porter.schedule.backtest.series import Series
+from porter.schedule.backtest.traces import (
     Host,
     MachineType,
     Outage,

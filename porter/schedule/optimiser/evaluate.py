@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from porter.schedule.model import (
+from porter.schedule.optimiser.model import (
     HOUR,
     Bar,
     Bundle,

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from porter.schedule.fleet import SLACK, Draft, Fleet, Floats, Ints
-from porter.schedule.model import HOUR
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.model import HOUR
 
 
 class Room:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from porter.schedule.evaluate import Accountant, refused
-from porter.schedule.fleet import SLACK, Draft, Fleet, Ints
-from porter.schedule.model import Bar, Bundle, Machine, Problem, Step
-from porter.schedule.waves import order
+from porter.schedule.optimiser.evaluate import Accountant, refused
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Ints
+from porter.schedule.optimiser.model import Bar, Bundle, Machine, Problem, Step
+from porter.schedule.optimiser.waves import order
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from porter.domain.errors import Invalid
-from porter.schedule.traces import OWN, SPOT, Host, MachineType, Priced, Workload
+from porter.schedule.backtest.traces import OWN, SPOT, Host, MachineType, Priced, Workload
 
 FOUND = "found"
 """As fleets grow: each workload on a machine on demand where it was begun, as they came."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
 
-from porter.schedule.series import Series
+from porter.schedule.backtest.series import Series
 
 DAY = 86400.0
 WINDOW = 14 * DAY

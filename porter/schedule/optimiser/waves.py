@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from porter.schedule.fleet import SLACK, Draft, Fleet
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet
 
 Coming = Mapping[int, list[int]]
 """By target: the jobs that go there."""

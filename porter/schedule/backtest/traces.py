@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from porter.domain.errors import Invalid
-from porter.schedule.measured import MoveCosts
-from porter.schedule.series import Series
+from porter.schedule.backtest.measured import MoveCosts
+from porter.schedule.backtest.series import Series
 
 ON_DEMAND, SPOT, OWN = "on_demand", "spot", "own"
 

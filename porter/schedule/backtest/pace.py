@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from porter.domain.units import duration
-from porter.schedule.model import Bar
+from porter.schedule.optimiser.model import Bar
 
 HOUR, DAY = 3600.0, 86400.0
 

@@ -13,9 +13,9 @@ from math import inf
 from random import Random
 
 from porter.domain.errors import Exhausted
-from porter.schedule.measured import GB
-from porter.schedule.model import Step
-from porter.schedule.traces import ON_DEMAND, OWN, SPOT, Priced, Trace, Workload, key
+from porter.schedule.backtest.measured import GB
+from porter.schedule.backtest.traces import ON_DEMAND, OWN, SPOT, Priced, Trace, Workload, key
+from porter.schedule.optimiser.model import Step
 
 LEAST_BILLED_S = 60.0
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from porter.schedule.contenders import HOUR, Rules, Waves
-from porter.schedule.model import Step
-from porter.schedule.replay import Fleet, Load, Worth
-from porter.schedule.traces import ON_DEMAND, OWN, SPOT, Priced, Trace, Workload
+from porter.schedule.backtest.contenders import HOUR, Rules, Waves
+from porter.schedule.backtest.replay import Fleet, Load, Worth
+from porter.schedule.backtest.traces import ON_DEMAND, OWN, SPOT, Priced, Trace, Workload
+from porter.schedule.optimiser.model import Step
 
 SHORT = 12 * HOUR
 """A workload that stays no longer than that is left where it begins."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.schedule.fleet import Bools, Floats, Ints
-from porter.schedule.pools import CPUS, Pooled
-from porter.schedule.solver import Quiet, relaxed, run
+from porter.schedule.optimiser.fleet import Bools, Floats, Ints
+from porter.schedule.optimiser.pools import CPUS, Pooled
+from porter.schedule.optimiser.solver import Quiet, relaxed, run
 
 
 @dataclass

@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from porter.schedule.assign import Prices, assign
-from porter.schedule.bundles import Sorted
-from porter.schedule.evaluate import Accountant
-from porter.schedule.exact import Found, look
-from porter.schedule.fleet import Fleet
-from porter.schedule.pools import Pooled
-from porter.schedule.search import Search
-from porter.schedule.skeleton import skeleton
-from porter.schedule.solver import INF, relaxed, run, solve
+from porter.schedule.optimiser.assign import Prices, assign
+from porter.schedule.optimiser.bundles import Sorted
+from porter.schedule.optimiser.evaluate import Accountant
+from porter.schedule.optimiser.exact import Found, look
+from porter.schedule.optimiser.fleet import Fleet
+from porter.schedule.optimiser.pools import Pooled
+from porter.schedule.optimiser.search import Search
+from porter.schedule.optimiser.skeleton import skeleton
+from porter.schedule.optimiser.solver import INF, relaxed, run, solve
 
 SPARE = 0.01
 """This part of every place is left empty when nodes are chosen."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from porter.schedule.fleet import SLACK, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints
 
 
 class Yard:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.schedule.fleet import Bools, Fleet, Floats, Ints
-from porter.schedule.model import HOUR
-from porter.schedule.solver import INF, Program
+from porter.schedule.optimiser.fleet import Bools, Fleet, Floats, Ints
+from porter.schedule.optimiser.model import HOUR
+from porter.schedule.optimiser.solver import INF, Program
 
 RATES = 4
 """So many levels of interruption are told apart; within a level the least is reckoned with."""

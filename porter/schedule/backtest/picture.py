@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from porter.schedule.backtest import Outcome, Run
+from porter.schedule.backtest.backtest import Outcome, Run
 
 WIDTH, HEIGHT = 380, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 36

@@ -7,9 +7,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from porter.schedule.bundles import Sorted
-from porter.schedule.fleet import SLACK, Fleet, Floats, Ints
-from porter.schedule.model import HOUR, Bar, Job, Node, Offer, Stay
+from porter.schedule.optimiser.bundles import Sorted
+from porter.schedule.optimiser.fleet import SLACK, Fleet, Floats, Ints
+from porter.schedule.optimiser.model import HOUR, Bar, Job, Node, Offer, Stay
 
 CHUNK = 2000
 """So many jobs are looked at together: a row has all places."""

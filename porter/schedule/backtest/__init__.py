@@ -1,0 +1,1 @@
+"""What moving by itself would have saved: traces replayed through the optimiser. Pure."""
