@@ -210,7 +210,7 @@ def kill_group(path: str, init_pid: int = 0) -> None:
 
 
 def wipe(directory: Path) -> None:
-    """Remove a lab's directory. Refuses while anything is mounted below it."""
+    """Remove a lab's directory, or one host's. Refuses while anything is mounted below it."""
     mounts = [
         path
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
@@ -233,10 +233,16 @@ def wipe(directory: Path) -> None:
                     "end the processes that use it ('porter down') and try again",
                 ) from error
             time.sleep(0.1)
-    # Made by `prepare` where missing. The second only with the last lab: hosts of another one have
-    # mounts on it, and removing a directory takes away what other namespaces have mounted there.
+
+
+def leave(root: Path) -> None:
+    """With the last lab, remove what `prepare` made where it was missing.
+
+    Not before: hosts of other labs have mounts on it, and removing a directory takes away what
+    other namespaces have mounted there.
+    """
     with contextlib.suppress(OSError):
-        directory.parent.rmdir()
+        root.rmdir()
         Path("/var/lib/porter").rmdir()
 
 

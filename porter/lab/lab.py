@@ -130,6 +130,7 @@ class Lab:
             clouds.stop(self.directory)
             self._clear(states.load(self.directory))
             hosts.wipe(self.directory)
+            hosts.leave(self.directory.parent)
 
     def _has_traces(self) -> bool:
         groups = [h.root / cgroups.TOP / self.name for h in cgroups.hierarchies()]

@@ -432,6 +432,20 @@ Lab({name!r}).up(["left", "right"], images=False)
     assert lab.init_pid("left") == pid
 
 
+def test_the_last_host_of_a_lab_goes_and_another_lab_stays(lab: Lab, name: str) -> None:
+    """A cloud's lab has no host but its machines: the last of them takes nothing with it."""
+    other = Lab(name)
+    mounted = ["mountpoint", "-q", "/var/lib/porter"]
+    try:
+        other.up([], images=False)
+        other.add("machine", "")
+        other.remove("machine")
+        assert [lab.exec(host, mounted).returncode for host in ("onprem", "cloud")] == [0, 0]
+    finally:
+        other.down()
+    assert [lab.exec(host, mounted).returncode for host in ("onprem", "cloud")] == [0, 0]
+
+
 def test_two_labs_do_not_see_each_other(lab: Lab, name: str) -> None:
     other = Lab(name)
     other.up(["onprem"], images=False)
