@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from porter.lab.fleet import wait_until
 from tests.browser.conftest import settled, shot, violations
@@ -30,10 +30,17 @@ def entered(yard: Yard, context: Contexts, who: str) -> Page:
     return window.new_page()
 
 
+def answered(page: Page, target: str, word: str) -> Locator:
+    """The target's card with the dry run's word; it is asked once somebody looks at it."""
+    card = page.get_by_role("article", name=target)
+    card.scroll_into_view_if_needed()
+    expect(card.get_by_text(word)).to_be_visible(timeout=30_000)
+    return card
+
+
 def go_there(page: Page, target: str) -> None:
     """From the workload's page: wait for the dry run's word, and move."""
-    card = page.get_by_role("article", name=target)
-    expect(card.get_by_text("can move")).to_be_visible(timeout=30_000)
+    card = answered(page, target, "can move")
     card.get_by_role("button", name="Move it here").click()
     page.get_by_role("dialog").get_by_role("button", name="Move it").click()
 
@@ -46,9 +53,7 @@ def ended(page: Page, state: str) -> None:
 def test_a_move_is_begun_watched_and_finished(yard: Yard, context: Contexts) -> None:
     page = settled(entered(yard, context, "ada"), "/workloads/shop")
     here, there = yard.host(), yard.other()
-    expect(page.get_by_role("article", name=there).get_by_text("can move")).to_be_visible(
-        timeout=30_000
-    )
+    answered(page, there, "can move")
     shot(page, "shop-before")
     assert not violations(page)
     go_there(page, there)
@@ -99,8 +104,7 @@ def test_a_plan_is_approved_by_another_person(yard: Yard, context: Contexts) -> 
     eve.wait_for_url("**/policies/two-people")
 
     ada = settled(entered(yard, context, "ada"), "/workloads/shop")
-    card = ada.get_by_role("article", name=there)
-    expect(card.get_by_text("needs approval")).to_be_visible(timeout=30_000)
+    card = answered(ada, there, "needs approval")
     shot(ada, "approval-needed")
     assert not violations(ada)
     card.get_by_role("button", name="Propose it").click()
