@@ -12,7 +12,7 @@ from porter.domain.container import Tree
 from porter.domain.host import HostFacts
 from porter.domain.workload import NETWORK, Blocker, WorkloadSpec
 from porter.network.base import HostNetwork
-from porter.protocol.messages import HostNotice
+from porter.protocol.joining import HostNotice
 from porter.runtimes.base import Checkpoints, Images, Runtime
 
 

@@ -30,7 +30,8 @@ from porter.domain.handover import Source, SourceEvent
 from porter.domain.workload import WorkloadSpec
 from porter.network.base import Held
 from porter.protocol import codec
-from porter.protocol.messages import Checkpointed, Progress, TakeCheckpoint
+from porter.protocol.checkpoints import Checkpointed, TakeCheckpoint
+from porter.protocol.messages import Progress
 from porter.store.base import Blobs
 from porter.store.writer import CheckpointWriter
 from porter.wiring_agent import Reserve

@@ -12,16 +12,9 @@ import httpx
 from porter.agent.peer_tls import Credentials
 from porter.domain.errors import Transient, from_code
 from porter.protocol import codec
-from porter.protocol.messages import (
-    Granted,
-    Heartbeat,
-    Listed,
-    Network,
-    Orders,
-    Progress,
-    Result,
-    WantTickets,
-)
+from porter.protocol.checkpoints import Granted, Listed, WantTickets
+from porter.protocol.joining import Heartbeat, Network, Orders
+from porter.protocol.messages import Progress, Result
 from porter.store.base import Blob, Blobs, Ticket
 from porter.store.tickets import TicketBlobs
 

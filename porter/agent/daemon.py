@@ -26,15 +26,8 @@ from porter.agent.target import TargetSide
 from porter.agent.tunnels import Tunnels
 from porter.domain.errors import NotFound, PorterError
 from porter.protocol import codec
-from porter.protocol.messages import (
-    FoundWorkload,
-    Heartbeat,
-    Network,
-    OpenHandover,
-    Orders,
-    Progress,
-    Result,
-)
+from porter.protocol.joining import FoundWorkload, Heartbeat, Network, OpenHandover, Orders
+from porter.protocol.messages import Progress, Result
 from porter.store.base import Blobs
 from porter.wiring_agent import AgentParts
 

@@ -20,7 +20,7 @@ from porter.agent.peer_tls import Credentials
 from porter.domain.errors import Denied, Invalid, Transient
 from porter.domain.host import HostFacts
 from porter.protocol import codec
-from porter.protocol.messages import Join, Joined
+from porter.protocol.joining import Join, Joined
 
 _IDENTITY = "identity.json"
 _TIMEOUT_S = 15.0

@@ -13,7 +13,7 @@ from dataclasses import replace
 from porter.agent.journal import Record
 from porter.agent.ledger import SOURCE
 from porter.domain.handover import Source, Target
-from porter.protocol.messages import Network, Route
+from porter.protocol.joining import Network, Route
 
 
 def corrected(network: Network, records: Sequence[Record]) -> Network:

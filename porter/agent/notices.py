@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from porter.domain.errors import PorterError
-from porter.protocol.messages import HostNotice
+from porter.protocol.joining import HostNotice
 
 log = logging.getLogger(__name__)
 EVERY_S = 5.0

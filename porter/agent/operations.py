@@ -22,10 +22,17 @@ from porter.domain.errors import Conflict, NotFound, Transient
 from porter.domain.handover import Source, Target
 from porter.domain.workload import WorkloadSpec
 from porter.protocol import codec
+from porter.protocol.checkpoints import (
+    Checkpointed,
+    RestoreCheckpoint,
+    Restored,
+    Rewrap,
+    TakeCheckpoint,
+    Vacate,
+)
 from porter.protocol.messages import (
     Check,
     Checked,
-    Checkpointed,
     Command,
     Handover,
     HandoverReport,
@@ -42,15 +49,10 @@ from porter.protocol.messages import (
     Reserve,
     Reserved,
     Resolve,
-    RestoreCheckpoint,
-    Restored,
-    Rewrap,
     Settle,
     Settled,
     ShipImage,
     ShippedImage,
-    TakeCheckpoint,
-    Vacate,
 )
 
 Tell = Callable[[Progress], None]

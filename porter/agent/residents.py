@@ -9,7 +9,7 @@ from porter.agent.context import Context
 from porter.agent.ledger import SOURCE, TARGET
 from porter.domain.errors import PorterError
 from porter.domain.handover import Source, Target
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 
 log = logging.getLogger(__name__)
 

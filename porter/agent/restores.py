@@ -32,9 +32,7 @@ from porter.domain.handover import Source, Target, TargetEvent
 from porter.domain.host import HostFacts
 from porter.domain.workload import WorkloadSpec
 from porter.protocol import codec
-from porter.protocol.messages import (
-    Progress,
-    Query,
+from porter.protocol.checkpoints import (
     RestoreCheckpoint,
     Restored,
     Rewrap,
@@ -42,6 +40,7 @@ from porter.protocol.messages import (
     Vacate,
     Vacated,
 )
+from porter.protocol.messages import Progress, Query
 from porter.store.catalog import rewrap
 from porter.store.reader import CheckpointReader
 

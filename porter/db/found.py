@@ -14,7 +14,7 @@ from porter.db.policies import warn
 from porter.domain.errors import NotFound
 from porter.domain.identity import Projects, project_of
 from porter.protocol import codec
-from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.protocol.joining import FoundWorkload, Heartbeat
 
 PRESENT = ("running", "paused")
 """States in which a container counts as a workload that lives where it was found."""

@@ -15,7 +15,7 @@ from porter.db.database import Database
 from porter.domain.errors import Conflict, Denied, Permanent
 from porter.domain.host import HostFacts
 from porter.protocol import codec
-from porter.protocol.messages import Network, Route
+from porter.protocol.joining import Network, Route
 
 SUBNET = ipaddress.ip_network("10.77.0.0/16")
 

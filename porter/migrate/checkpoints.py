@@ -33,11 +33,8 @@ from porter.migrate.depots import Depots
 from porter.migrate.ports import Clock
 from porter.migrate.step import GIVE_UP, POLL, Desk
 from porter.protocol import codec
-from porter.protocol.messages import (
+from porter.protocol.checkpoints import (
     Checkpointed,
-    HandoverState,
-    Kind,
-    Query,
     RestoreCheckpoint,
     Restored,
     Rewrap,
@@ -46,6 +43,7 @@ from porter.protocol.messages import (
     Vacate,
     Vacated,
 )
+from porter.protocol.messages import HandoverState, Kind, Query
 from porter.store import catalog
 
 log = logging.getLogger(__name__)

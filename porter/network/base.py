@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from porter.domain.container import Link
-from porter.protocol.messages import Network
+from porter.protocol.joining import Network
 
 
 class Held(Protocol):

@@ -10,7 +10,7 @@ from porter.domain.container import Link
 from porter.domain.errors import Permanent, Unsupported
 from porter.network.base import Held
 from porter.network.packets import flow_of
-from porter.protocol.messages import Network
+from porter.protocol.joining import Network
 
 MAX_FLOWS = 4096
 

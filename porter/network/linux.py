@@ -19,7 +19,7 @@ from porter.network.base import Held
 from porter.network.capture import Announcer, Capture, deliver
 from porter.network.firewall import nft, rules
 from porter.network.unlock import unlock
-from porter.protocol.messages import Network, Route
+from porter.protocol.joining import Network, Route
 
 BRIDGE = "porter0"
 BRIDGE_MAC = "02:50:54:52:00:01"

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from porter.domain.container import Link, Tree, Twin
 from porter.domain.workload import Image, WorkloadSpec
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from porter.domain.host import HostFacts
 from porter.domain.workload import Blocker, Image, WorkloadSpec
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 from porter.runtimes.base import EngineFacts
 
 OLDEST_KERNEL = (5, 10)

@@ -28,7 +28,7 @@ from porter.domain.workload import (
     WorkloadSpec,
     policies_of,
 )
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 from porter.runtimes.base import EngineFacts
 
 

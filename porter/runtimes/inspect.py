@@ -25,7 +25,7 @@ from porter.domain.workload import (
     WorkloadSpec,
     policies_of,
 )
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 from porter.runtimes.blockers import Seen, find_blockers
 from porter.runtimes.cgroup import Cgroup
 from porter.runtimes.leftovers import is_mounted

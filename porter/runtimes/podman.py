@@ -10,7 +10,7 @@ from typing import Any
 from porter.domain.container import Link, Tree, Twin
 from porter.domain.errors import NotFound
 from porter.domain.workload import Image, WorkloadSpec
-from porter.protocol.messages import FoundWorkload
+from porter.protocol.joining import FoundWorkload
 from porter.runtimes.base import EngineFacts
 from porter.runtimes.images import PodmanImages
 from porter.runtimes.inspect import Inspector, labelled

@@ -20,18 +20,9 @@ from porter.migrate.custody import LIST, may
 from porter.migrate.depots import Store, tunnel_of
 from porter.pki import Authority, key_fingerprint
 from porter.protocol import codec
-from porter.protocol.messages import (
-    Granted,
-    Heartbeat,
-    Join,
-    Joined,
-    Listed,
-    Orders,
-    Progress,
-    Result,
-    TicketFor,
-    WantTickets,
-)
+from porter.protocol.checkpoints import Granted, Listed, TicketFor, WantTickets
+from porter.protocol.joining import Heartbeat, Join, Joined, Orders
+from porter.protocol.messages import Progress, Result
 from porter.web import bootstrap
 from porter.web.pulse import Pulse
 from porter.web.tls import PEER, Peer

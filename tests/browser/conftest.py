@@ -19,7 +19,7 @@ from porter import settings as settings_module
 from porter.db.base import HostRecord
 from porter.db.registry import Identity
 from porter.db.rows import new_id
-from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.protocol.joining import FoundWorkload, Heartbeat
 from porter.web.access import SESSION
 from porter.web.app import public_app
 from porter.web.pulse import Pulse

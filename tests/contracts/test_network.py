@@ -13,7 +13,7 @@ import pytest
 from porter.domain.container import Link
 from porter.domain.errors import Unsupported
 from porter.network.packets import fit, flow_of
-from porter.protocol.messages import Network, Route
+from porter.protocol.joining import Network, Route
 from tests.contracts.networks import HERE, NETWORKS, OTHER_HOST, SUBNET, THIRD_HOST, Wire
 
 MAC = "02:00:00:00:00:09"

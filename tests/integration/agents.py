@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from porter.pki import Authority
 from porter.protocol import codec
-from porter.protocol.messages import Command, Join, Joined, Progress
+from porter.protocol.joining import Join, Joined
+from porter.protocol.messages import Command, Progress
 from tests.saga.simulation import SimHost, facts
 from tests.unit.web.conftest import request_for
 

@@ -22,7 +22,7 @@ from porter.domain.identity import EVERYWHERE, Grant, Permission, Principal, Rol
 from porter.domain.migration import StepKind
 from porter.domain.webhook import Health
 from porter.migrate.planning import Asked
-from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.protocol.joining import FoundWorkload, Heartbeat
 from porter.schedule.authority import new_run
 from porter.web.api import workloads
 from porter.webhooks.signing import Secrets, new_secret, seal

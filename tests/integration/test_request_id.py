@@ -13,7 +13,8 @@ import pytest
 
 from porter.agent.executor import Executor
 from porter.protocol import codec
-from porter.protocol.messages import Command, Orders
+from porter.protocol.joining import Orders
+from porter.protocol.messages import Command
 from porter.wiring import CeleryQueue
 from tests.integration.services import program, wait_until
 from tests.unit.agent.conftest import pair as pair

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from porter.protocol.messages import HostNotice
+from porter.protocol.joining import HostNotice
 from tests.integration.services import program, wait_until
 from tests.integration.test_control_plane import UP, Site
 

@@ -26,16 +26,14 @@ from porter.domain.host import HostFacts
 from porter.domain.migration import Bytes, Connections, Phase
 from porter.domain.workload import Blocker, Image, WorkloadSpec
 from porter.protocol import codec
+from porter.protocol.joining import FoundWorkload, Heartbeat, HostNotice
 from porter.protocol.messages import (
     Checked,
     Command,
     Failure,
-    FoundWorkload,
     Handover,
     HandoverReport,
     HandoverState,
-    Heartbeat,
-    HostNotice,
     Kind,
     Prepared,
     Reached,

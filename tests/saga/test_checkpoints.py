@@ -23,16 +23,8 @@ from porter.domain.workload import Image
 from porter.migrate.checkpoints import Keeper
 from porter.migrate.custody import LIST, can_read, check_home, helper_for, may
 from porter.protocol import codec
-from porter.protocol.messages import (
-    Checkpointed,
-    Command,
-    HandoverState,
-    Kind,
-    Restored,
-    Result,
-    Rewrapped,
-    Vacated,
-)
+from porter.protocol.checkpoints import Checkpointed, Restored, Rewrapped, Vacated
+from porter.protocol.messages import Command, HandoverState, Kind, Result
 from tests.saga.simulation import Crash, SimHost, facts
 from tests.saga.world import SWEEP, Died, World, fresh_database
 

@@ -10,7 +10,8 @@ import pytest
 
 from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.errors import ApprovalRequired, Conflict, Denied, Lapsed, Permanent
-from porter.protocol.messages import HostNotice, Kind
+from porter.protocol.joining import HostNotice
+from porter.protocol.messages import Kind
 from porter.providers.base import Instance, LaunchSpec, Pending
 from porter.providers.fake import FakeHosts
 from porter.schedule.optimiser.model import Bundle, Problem

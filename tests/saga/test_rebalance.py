@@ -12,7 +12,7 @@ import pytest
 from porter.db.proposals import ProposalState
 from porter.domain.errors import Conflict
 from porter.domain.money import Quote
-from porter.protocol.messages import Heartbeat, HostNotice
+from porter.protocol.joining import Heartbeat, HostNotice
 from porter.providers import fake
 from porter.schedule.optimiser.model import Node, Problem
 from porter.schedule.optimiser.optimise import optimise

@@ -14,7 +14,7 @@ from porter.db.proposals import ProposalState
 from porter.db.rebalances import Rebalances
 from porter.db.schedules import Schedules
 from porter.domain.errors import Transient
-from porter.protocol.messages import HostNotice
+from porter.protocol.joining import HostNotice
 from porter.schedule.clockwork import ATTEMPTS, LEASE, Clockwork
 from porter.schedule.optimiser.model import Bundle, Problem
 from tests.saga.port import Port, bundle

@@ -17,7 +17,7 @@ import pytest
 from porter import settings as settings_module
 from porter.db.registry import Identity
 from porter.domain.errors import Transient
-from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.protocol.joining import FoundWorkload, Heartbeat
 from porter.providers.fake import WORLDS, World
 from porter.web.app import public_app
 from porter.web.pulse import Pulse

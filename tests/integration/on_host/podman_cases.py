@@ -22,7 +22,7 @@ from porter.checkpoint import gate as gates
 from porter.domain.errors import Permanent, PorterError, Unsupported
 from porter.domain.workload import NETWORK
 from porter.network.linux import BRIDGE, MTU, LinuxNetwork
-from porter.protocol.messages import Network
+from porter.protocol.joining import Network
 from porter.runtimes.recreate import BOOLEAN
 from tests.contracts.engines import IMAGE, ON_HOST, REDIS, Move, PodmanEngine, podman, redis
 

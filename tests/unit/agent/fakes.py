@@ -20,7 +20,7 @@ from porter.domain.errors import Conflict, NotFound, Permanent
 from porter.domain.host import HostFacts
 from porter.domain.workload import Blocker, Image, Volume, WorkloadSpec
 from porter.network.base import Held
-from porter.protocol.messages import FoundWorkload, Network
+from porter.protocol.joining import FoundWorkload, Network
 from porter.runtimes.base import EngineFacts
 from porter.wiring_agent import AgentParts
 

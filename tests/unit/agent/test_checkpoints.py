@@ -15,13 +15,8 @@ from porter.domain.errors import Conflict, Permanent, PorterError, Transient, Un
 from porter.domain.handover import Target
 from porter.domain.workload import Blocker
 from porter.protocol import codec
-from porter.protocol.messages import (
+from porter.protocol.checkpoints import (
     Checkpointed,
-    HandoverState,
-    Inspect,
-    Kind,
-    Progress,
-    Query,
     RestoreCheckpoint,
     Restored,
     Rewrap,
@@ -29,6 +24,7 @@ from porter.protocol.messages import (
     Vacate,
     Vacated,
 )
+from porter.protocol.messages import HandoverState, Inspect, Kind, Progress, Query
 from porter.store.base import Blobs
 from porter.store.memory import MemoryBlobs
 from porter.store.reader import CheckpointReader

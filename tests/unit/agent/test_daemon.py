@@ -16,7 +16,8 @@ from porter.agent.notices import Listener
 from porter.agent.settings import AgentSettings
 from porter.domain.errors import NotFound, PorterError
 from porter.protocol import codec
-from porter.protocol.messages import Command, HostNotice, Inspect, Kind, Query
+from porter.protocol.joining import HostNotice
+from porter.protocol.messages import Command, Inspect, Kind, Query
 from tests.unit.agent.ca import Authority
 from tests.unit.agent.control_plane import FakeControlPlane
 from tests.unit.agent.fakes import ADDRESS, WORKLOAD, Container, FakeHost, Power, World, parts_of

@@ -22,15 +22,14 @@ from porter.domain.errors import Conflict, Denied, Permanent, PorterError, Trans
 from porter.domain.handover import Source, Target
 from porter.domain.workload import Image
 from porter.protocol import codec
+from porter.protocol.joining import Network, Route
 from porter.protocol.messages import (
     Check,
     Command,
     Kind,
-    Network,
     Query,
     Reserve,
     Result,
-    Route,
     ShipImage,
     ShippedImage,
 )

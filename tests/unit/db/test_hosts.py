@@ -14,7 +14,7 @@ from porter.db.found import Found
 from porter.db.policies import Policies
 from porter.db.registry import Identity, Registry, TokenExpired, TokenUnknown, TokenUsed
 from porter.domain.errors import Conflict, Denied, NotFound
-from porter.protocol.messages import FoundWorkload, Heartbeat
+from porter.protocol.joining import FoundWorkload, Heartbeat
 from tests.saga.simulation import facts
 
 NOW = 1000.0

@@ -11,7 +11,7 @@ import pytest
 from porter.network.firewall import rules
 from porter.network.linux import free_range
 from porter.network.packets import arp, checksum, fit, flow_of
-from porter.protocol.messages import Network, Route
+from porter.protocol.joining import Network, Route
 
 TCP, UDP, ICMP = 6, 17, 1
 

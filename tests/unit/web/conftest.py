@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from porter import settings as settings_module
 from porter.pki import Authority
 from porter.protocol import codec
-from porter.protocol.messages import Join, Joined
+from porter.protocol.joining import Join, Joined
 from porter.web.app import agents_app, public_app
 from porter.web.pulse import Pulse
 from porter.web.server import _listener

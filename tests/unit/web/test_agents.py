@@ -15,15 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from porter.db.base import NewCommand
 from porter.protocol import codec
-from porter.protocol.messages import (
-    Failure,
-    FoundWorkload,
-    Heartbeat,
-    Network,
-    Orders,
-    Progress,
-    Result,
-)
+from porter.protocol.joining import FoundWorkload, Heartbeat, Network, Orders
+from porter.protocol.messages import Failure, Progress, Result
 from tests.saga.simulation import facts
 from tests.unit.web.conftest import Agent, Serving
 

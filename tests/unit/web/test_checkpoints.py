@@ -13,7 +13,8 @@ import pytest
 from porter.db.base import CheckpointState
 from porter.domain.workload import Image
 from porter.protocol import codec
-from porter.protocol.messages import Checkpointed, Failure, Progress, Result, WantTickets
+from porter.protocol.checkpoints import Checkpointed, WantTickets
+from porter.protocol.messages import Failure, Progress, Result
 from tests.saga.simulation import SimHost
 from tests.unit.web.conftest import Agent, Serving
 

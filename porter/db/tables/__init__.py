@@ -1,0 +1,56 @@
+"""The tables. `migrations/` holds the schema revisions that make them."""
+
+from porter.db.tables.base import metadata
+from porter.db.tables.decisions import (
+    decisions,
+    plans,
+    policies,
+    proposal_moves,
+    proposals,
+    rebalances,
+    schedules,
+)
+from porter.db.tables.fleet import (
+    checkpoints,
+    hosts,
+    instances,
+    join_tokens,
+    sites,
+    stores,
+    workloads,
+)
+from porter.db.tables.moves import commands, events, migrations, settings, steps
+from porter.db.tables.people import answers, api_tokens, audit, grants, logins, sessions, users
+from porter.db.tables.webhooks import deliveries, webhooks
+
+__all__ = [
+    "answers",
+    "api_tokens",
+    "audit",
+    "checkpoints",
+    "commands",
+    "decisions",
+    "deliveries",
+    "events",
+    "grants",
+    "hosts",
+    "instances",
+    "join_tokens",
+    "logins",
+    "metadata",
+    "migrations",
+    "plans",
+    "policies",
+    "proposal_moves",
+    "proposals",
+    "rebalances",
+    "schedules",
+    "sessions",
+    "settings",
+    "sites",
+    "steps",
+    "stores",
+    "users",
+    "webhooks",
+    "workloads",
+]
