@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from porter.db.base import HostRecord, NewMigration, WorkloadRecord
@@ -15,73 +15,20 @@ from porter.db.registry import Registry
 from porter.db.rows import new_id
 from porter.domain.errors import ApprovalRequired, Conflict, Lapsed, NotFound
 from porter.domain.identity import Principal
-from porter.domain.migration import Mode
-from porter.domain.policy import Facts, Policy, Verdict, evaluate
+from porter.domain.policy import Facts, Policy, evaluate
 from porter.domain.workload import WorkloadSpec
-from porter.migrate.forecast import Forecast, Forecaster
+from porter.migrate.forecast import Forecaster
 from porter.migrate.offers import launcher
 from porter.migrate.places import Places
-from porter.migrate.plan import Options, choose, kinds, plan, plan_hash
+from porter.migrate.plan import kinds, plan, plan_hash
 from porter.migrate.predict import Prediction
+from porter.migrate.prospects import Asked, Judgement, Prospect, prospect_of
 from porter.migrate.receipt import iso
 from porter.migrate.verdicts import demand_no_more, refuse
 from porter.migrate.verdicts import verdict_dict as verdict_dict
 
 LIFETIME = 7 * 86400.0
 """Seconds after which a plan expires unless it says otherwise."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What somebody wants, as POST /v1/migrations takes it."""
-
-    workload: str
-    to: str
-    mode: str = Mode.AUTO
-    provision: str = "auto"
-    release: bool = False
-    max_price: str | None = None
-    via: str | None = None
-    undoes: str = ""
-    """The migration that it moves back."""
-    instance_type: str = ""
-    """The one size that a new machine may be; empty: the cheapest that fits."""
-    terms: str = ""
-    """`on_demand` or `spot`, for a new machine; empty: on demand."""
-    scheduled: bool = False
-    """Nobody asked for it: policies refuse what is not known or not sure."""
-
-
-@dataclass(frozen=True)
-class Prospect:
-    """A move that could be begun now."""
-
-    asked: Asked
-    workload: WorkloadRecord
-    source: HostRecord
-    target: HostRecord | None
-    """None: a host that is to be made at `site`."""
-    site: str
-    mode: Mode
-    options: Options
-
-    @property
-    def to(self) -> str:
-        return self.site if self.target is None else self.target.name
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Of the workload, and of where it would go."""
-        return self.workload.name, self.to
-
-
-@dataclass(frozen=True)
-class Judgement:
-    verdict: Verdict
-    forecast: Forecast
-    expected: Prediction
-    policies: dict[str, str]
-    """Name -> digest of those that hold."""
 
 
 class Planner:
@@ -111,7 +58,7 @@ class Planner:
                 f"cannot move {workload.name} to {target.name}: it is there already",
                 "name another host",
             )
-        return _prospect(asked, workload, source, target)
+        return prospect_of(asked, workload, source, target)
 
     def _parties(
         self, asked: Asked, now: float
@@ -365,7 +312,7 @@ class Planner:
         workload, source = self._moves.source(made.workload)
         target = made.basis["target"]
         host = self._registry.host(target) if target else None
-        return _prospect(asked, workload, source, host)
+        return prospect_of(asked, workload, source, host)
 
     def _judge_again(self, made: PlanRecord, prospect: Prospect, now: float) -> Judgement:
         judged = self.judge(prospect, now)
@@ -386,23 +333,6 @@ class Planner:
 
 def _holds(policy: Policy, workload: WorkloadRecord) -> bool:
     return policy.holds(workload.name, workload.project, workload.policies)
-
-
-def _prospect(
-    asked: Asked, workload: WorkloadRecord, source: HostRecord, target: HostRecord | None
-) -> Prospect:
-    options = Options(
-        # A host that is still to be made has told no facts.
-        provision=target is None or target.facts is None,
-        release=asked.release,
-        max_price=asked.max_price,
-        via=asked.via or "",
-        undoes=asked.undoes,
-        instance_type=asked.instance_type,
-        terms=asked.terms,
-    )
-    site = asked.to if target is None else target.site
-    return Prospect(asked, workload, source, target, site, choose(Mode(asked.mode)), options)
 
 
 def _basis(prospect: Prospect, judged: Judgement) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from porter.db.proposals import (
 from porter.domain.errors import PolicyRefused, PorterError, Transient
 from porter.domain.identity import Principal
 from porter.domain.policy import WINDOWS
-from porter.migrate.planning import Asked, Planner
+from porter.migrate.planning import Planner
+from porter.migrate.prospects import Asked
 from porter.schedule.budgets import Budgets
 from porter.schedule.proposals import DRIFT
 from porter.schedule.watching import follow, report

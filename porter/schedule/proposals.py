@@ -15,7 +15,8 @@ from porter.domain.identity import FLEET
 from porter.domain.policy import WINDOWS, Finding
 from porter.migrate.places import Places
 from porter.migrate.plan import plan_hash
-from porter.migrate.planning import Asked, Planner
+from porter.migrate.planning import Planner
+from porter.migrate.prospects import Asked
 from porter.migrate.receipt import iso
 from porter.schedule.optimiser.model import Answer, Bar, Bundle, Problem, Stay, Step
 from porter.schedule.priced import PriceBook

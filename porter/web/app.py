@@ -41,7 +41,7 @@ from porter.web.api import (
     workloads,
 )
 from porter.web.api.common import Control
-from porter.web.api.schemas import Health
+from porter.web.api.schemas.base import Health
 from porter.web.auditing import Auditing
 from porter.web.guard import KnownHost, RequestId
 from porter.web.hub import Hub

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 
 from porter.domain.errors import Invalid
 from porter.web.api.paging import MOST
-from porter.web.api.schemas import Problem
+from porter.web.api.schemas.base import Problem
 from porter.web.errors import MEDIA_TYPE
 from porter.web.examples import EXAMPLES
 from porter.web.waiting import LONGEST

@@ -21,7 +21,7 @@ from porter.db.webhooks import WebhookRecord
 from porter.domain.identity import EVERYWHERE, Grant, Permission, Principal, Role
 from porter.domain.migration import StepKind
 from porter.domain.webhook import Health
-from porter.migrate.planning import Asked
+from porter.migrate.prospects import Asked
 from porter.protocol.joining import FoundWorkload, Heartbeat
 from porter.schedule.authority import new_run
 from porter.web.api import workloads

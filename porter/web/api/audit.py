@@ -21,7 +21,7 @@ from porter.domain.identity import Permission
 from porter.web.access import Caller, allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import Moment, moment
+from porter.web.api.schemas.base import Moment, moment
 
 router = APIRouter(prefix="/v1/audit", responses=PROBLEMS, dependencies=SECURED, tags=["audit"])
 ADMIN = [allowed(Permission.ADMIN)]

@@ -19,7 +19,7 @@ from porter.domain.identity import Permission, Principal
 from porter.migrate.custody import can_read, check_home, helper_for, no_certificate
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
-from porter.web.api.schemas import Body, Name, moment
+from porter.web.api.schemas.base import Body, Name, moment
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["checkpoints"])

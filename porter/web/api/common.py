@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from porter.domain.errors import NotFound
-from porter.web.api.schemas import Problem
+from porter.web.api.schemas.base import Problem
 from porter.web.errors import MEDIA_TYPE
 from porter.web.openapi import check_query
 from porter.web.pulse import Pulse

@@ -15,10 +15,11 @@ from porter.domain.errors import Conflict, Invalid, NotFound
 from porter.domain.identity import Permission, Principal
 from porter.domain.migration import MigrationState
 from porter.migrate.decisions import check, consequence
-from porter.migrate.planning import Asked
+from porter.migrate.prospects import Asked
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
-from porter.web.api.schemas import Body, MigrationOut
+from porter.web.api.schemas.base import Body
+from porter.web.api.schemas.moves import MigrationOut
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["migrations"])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.concurrency import run_in_threadpool
 
 from porter.db.base import EventRecord
-from porter.web.api.schemas import EventOut
+from porter.web.api.schemas.moves import EventOut
 from porter.web.pulse import Pulse
 from porter.wiring import ControlPlane
 

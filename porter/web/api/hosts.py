@@ -15,7 +15,8 @@ from porter.domain.identity import Permission
 from porter.pki import Authority
 from porter.web.access import Caller, allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
-from porter.web.api.schemas import HostOut, Token, TokenRequest, moment
+from porter.web.api.schemas.base import moment
+from porter.web.api.schemas.fleet import HostOut, Token, TokenRequest
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["hosts"])
 READ, ADMIN = [allowed(Permission.READ)], [allowed(Permission.ADMIN)]

@@ -15,7 +15,9 @@ from porter.web.access import Caller, allowed
 from porter.web.api.checkpoints import CheckpointOut
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import HostOut, MigrationOut, Moment, WorkloadOut
+from porter.web.api.schemas.base import Moment
+from porter.web.api.schemas.fleet import HostOut, WorkloadOut
+from porter.web.api.schemas.moves import MigrationOut
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED)
 Word = Annotated[str | None, Query(min_length=1, max_length=255)]

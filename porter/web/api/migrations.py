@@ -15,12 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from porter.db.database import rehearsing
 from porter.domain.errors import Invalid
 from porter.domain.identity import Permission, Principal
-from porter.migrate.planning import Asked
+from porter.migrate.prospects import Asked
 from porter.migrate.receipt import receipt as make_receipt
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, control_of, pulse_of
 from porter.web.api.events import stream
-from porter.web.api.schemas import MigrationOut, MigrationRequest
+from porter.web.api.schemas.moves import MigrationOut, MigrationRequest
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["migrations"])

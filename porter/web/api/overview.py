@@ -16,7 +16,7 @@ from porter.domain.identity import Permission
 from porter.domain.migration import MigrationState
 from porter.web.access import Caller, allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
-from porter.web.api.schemas import moment
+from porter.web.api.schemas.base import moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["overview"])
 MOST_ALERTS = 200

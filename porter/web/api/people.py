@@ -23,7 +23,7 @@ from porter.domain.identity import (
 from porter.web.access import Caller, allowed, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import moment
+from porter.web.api.schemas.base import moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["people"])
 ADMIN = [allowed(Permission.ADMIN)]

@@ -19,7 +19,8 @@ from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.migrations import asked_of
 from porter.web.api.paging import Paged
 from porter.web.api.policies import VerdictOut
-from porter.web.api.schemas import Body, MigrationOut, MigrationRequest, moment
+from porter.web.api.schemas.base import Body, moment
+from porter.web.api.schemas.moves import MigrationOut, MigrationRequest
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["plans"])

@@ -20,7 +20,8 @@ from porter.web.access import Caller, allowed, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.migrations import asked_of
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import Body, MigrationRequest, moment
+from porter.web.api.schemas.base import Body, moment
+from porter.web.api.schemas.moves import MigrationRequest
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["policies"])
 Named = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z0-9-]+$")]

@@ -20,7 +20,7 @@ from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
 from porter.web.api.proposals import ProposalOut, all_shown
-from porter.web.api.schemas import Body, moment
+from porter.web.api.schemas.base import Body, moment
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["rebalances"])

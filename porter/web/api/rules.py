@@ -14,7 +14,7 @@ from porter.domain.scheduling import scheduling
 from porter.protocol import policies as documents
 from porter.web.access import Caller
 from porter.web.api.common import PROBLEMS, SECURED, Control
-from porter.web.api.schemas import Body, Name
+from porter.web.api.schemas.base import Body, Name
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["policies"])
 

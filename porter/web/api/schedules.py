@@ -18,7 +18,7 @@ from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
 from porter.web.api.rebalances import Pattern
-from porter.web.api.schemas import Body, moment
+from porter.web.api.schemas.base import Body, moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["schedules"])
 Named = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z0-9-]+$")]

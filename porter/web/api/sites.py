@@ -19,7 +19,8 @@ from porter.providers.registry import open_site
 from porter.web.access import Caller, allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import FindingOut, RightOut, SiteIn, SiteOut, SweepIn, moment
+from porter.web.api.schemas.base import moment
+from porter.web.api.schemas.sites import FindingOut, RightOut, SiteIn, SiteOut, SweepIn
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["sites"])

@@ -17,7 +17,7 @@ from porter.store.registry import open_blobs
 from porter.web.access import allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas import StoreIn, StoreOut
+from porter.web.api.schemas.sites import StoreIn, StoreOut
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["stores"])
 READ, ADMIN = [allowed(Permission.READ)], [allowed(Permission.ADMIN)]

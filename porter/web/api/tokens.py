@@ -17,7 +17,7 @@ from porter.web.access import ROOT, Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
 from porter.web.api.people import place
-from porter.web.api.schemas import Body, Name, moment
+from porter.web.api.schemas.base import Body, Name, moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["tokens"])
 DAY = 24 * 3600

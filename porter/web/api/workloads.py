@@ -22,21 +22,16 @@ from porter.domain.workload import Blocker, WorkloadSpec
 from porter.migrate.candidates import Candidate
 from porter.migrate.offers import offers
 from porter.migrate.plan import choose
-from porter.migrate.planning import Asked, Prospect
+from porter.migrate.prospects import Asked, Prospect
 from porter.migrate.step import Desk
 from porter.migrate.steps.preflight import Verdict, assess
 from porter.protocol.messages import Inspect, Kind
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, control_of
 from porter.web.api.foretold import ForecastOut
-from porter.web.api.schemas import (
-    BlockerOut,
-    EndpointsIn,
-    Move,
-    OfferOut,
-    PreflightOut,
-    WorkloadOut,
-)
+from porter.web.api.schemas.fleet import EndpointsIn, WorkloadOut
+from porter.web.api.schemas.moves import BlockerOut, Move, PreflightOut
+from porter.web.api.schemas.sites import OfferOut
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["workloads"])

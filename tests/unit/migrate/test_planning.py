@@ -30,7 +30,8 @@ from porter.domain.identity import Grant, Principal, Role
 from porter.domain.migration import MigrationState
 from porter.migrate.forecast import Forecaster
 from porter.migrate.plan import plan_hash
-from porter.migrate.planning import Asked, Planner, Prospect
+from porter.migrate.planning import Planner
+from porter.migrate.prospects import Asked, Prospect
 from tests.saga.world import World, fresh_database
 
 ANN = Principal("u-ann", "user", "Ann", (Grant("default", Role.ADMIN),))
