@@ -9,7 +9,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from porter.cli import show
+from porter.cli import deciding, show
 from porter.cli.app import OK, App, PorterGroup
 from porter.cli.migrations import follow
 from porter.cli.policies import picture as verdict_picture
@@ -89,14 +89,7 @@ def show_plan(app: App, identity: str) -> None:
 @click.pass_obj
 def approve(app: App, identity: str, digest: str | None, reason: str) -> None:
     """Approve a plan that somebody else made."""
-    if digest is None:
-        found = app.api.call("GET", _path(identity))
-        if not app.json:
-            app.console.print(picture(found))
-        click.confirm("Approve exactly this plan?", abort=True, err=True)
-        digest = str(found["hash"])
-    body = {"hash": digest, "reason": reason}
-    done = app.api.call("POST", f"{_path(identity)}/approve", body)
+    done = deciding.approve(app, _path(identity), "plan", picture, digest, reason)
     app.show(done, _next(done))
 
 
@@ -106,8 +99,7 @@ def approve(app: App, identity: str, digest: str | None, reason: str) -> None:
 @click.pass_obj
 def decline(app: App, identity: str, reason: str) -> None:
     """Decide that a plan is not carried out."""
-    done = app.api.call("POST", f"{_path(identity)}/decline", {"reason": reason})
-    app.show(done, f"{identity} is declined")
+    deciding.decline(app, _path(identity), identity, reason)
 
 
 @plan.command()

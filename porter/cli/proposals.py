@@ -11,7 +11,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from porter.cli import show
+from porter.cli import deciding, show
 from porter.cli.app import FAILED, OK, App, LazyGroup, PorterGroup
 from porter.domain.units import bytes_, clock, duration, span
 
@@ -130,14 +130,7 @@ def explain(app: App, name: str) -> None:
 @click.pass_obj
 def approve(app: App, identity: str, digest: str | None, reason: str) -> None:
     """Approve a proposal that somebody else, or a schedule, had made."""
-    if digest is None:
-        found = app.api.call("GET", _path(identity))
-        if not app.json:
-            app.console.print(picture(found))
-        click.confirm("Approve exactly this proposal?", abort=True, err=True)
-        digest = str(found["hash"])
-    body = {"hash": digest, "reason": reason}
-    done = app.api.call("POST", f"{_path(identity)}/approve", body)
+    done = deciding.approve(app, _path(identity), "proposal", picture, digest, reason)
     app.show(done, f"{identity} is approved: porter proposal execute {identity}")
 
 
@@ -147,8 +140,7 @@ def approve(app: App, identity: str, digest: str | None, reason: str) -> None:
 @click.pass_obj
 def decline(app: App, identity: str, reason: str) -> None:
     """Decide that a proposal is not carried out."""
-    done = app.api.call("POST", f"{_path(identity)}/decline", {"reason": reason})
-    app.show(done, f"{identity} is declined")
+    deciding.decline(app, _path(identity), identity, reason)
 
 
 @proposal.command()

@@ -197,3 +197,20 @@ def settled(page: Page, path: str) -> Page:
     page.goto(path)
     page.wait_for_function("() => !document.querySelector('[hx-trigger=load]')")
     return page
+
+
+def tour(page: Page, office: Office, pages: dict[str, str], look: str) -> dict[str, list[str]]:
+    """Open each page (name -> path), keep its picture, and say what is wrong with it, if anything:
+    what axe finds, and what is wider than the window."""
+    found = {}
+    for name, path in pages.items():
+        office.keep_alive()
+        settled(page, path)
+        shot(page, f"{name}-{look}")
+        wrong = violations(page)
+        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            wrong.append(f"{wide} pixels wider than the window")
+        if wrong:
+            found[name] = wrong
+    return found

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from porter.domain.identity import Grant, Role
-from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, violations
+from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, tour, violations
 
 PAGES = {
     "workloads": "/workloads",
@@ -65,16 +65,8 @@ def test_nothing_is_in_anybodys_way(furnished: Office, context: Contexts, look: 
     window = context(scheme, size, base_url=furnished.url)
     window.add_cookies([furnished.cookie()])
     page = window.new_page()
-    found = {}
-    for name, path in PAGES.items():
-        furnished.keep_alive()
-        settled(page, path)
-        shot(page, f"{name}-{'phone' if size == PHONE else scheme}")
-        found[name] = violations(page)
-        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            found[name].append(f"{wide} pixels wider than the window")
-    assert not any(found.values()), found
+    name = "phone" if size == PHONE else scheme
+    assert not tour(page, furnished, PAGES, name)
 
 
 def test_a_token_is_made_used_once_and_revoked(office: Office, context: Contexts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, violations
+from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, tour, violations
 
 PAGES = {
     "harbour": "/",
@@ -29,16 +29,8 @@ def test_nothing_is_in_anybodys_way(busy: Office, context: Contexts, look: Any) 
     window = context(scheme, size, base_url=busy.url)
     window.add_cookies([busy.cookie()])
     page = window.new_page()
-    found = {}
-    for name, path in PAGES.items():
-        busy.keep_alive()
-        settled(page, path)
-        shot(page, f"{name}-{'phone' if size == PHONE else scheme}")
-        found[name] = violations(page)
-        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            found[name].append(f"{wide} pixels wider than the window")
-    assert not any(found.values()), found
+    name = "phone" if size == PHONE else scheme
+    assert not tour(page, busy, PAGES, name)
 
 
 def test_an_empty_harbour_says_what_to_do(office: Office, context: Contexts) -> None:

@@ -15,7 +15,7 @@ from porter.db import tables as t
 from porter.db.proposals import MoveState, Progress, ProposalRecord, ProposalState
 from porter.domain.identity import Grant, Role
 from porter.web.access import SESSION
-from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, violations
+from tests.browser.conftest import LOOKS, PHONE, Office, settled, shot, tour, violations
 from tests.unit.web.rich import NEW, SPOT, asked, outcome, rich, stay, stood
 
 Contexts = Callable[..., BrowserContext]
@@ -127,16 +127,8 @@ def pages(port: Authority) -> dict[str, str]:
 def test_nothing_is_in_anybodys_way(port: Authority, context: Contexts, look: Any) -> None:
     scheme, size = look
     page = port.page(context, "eve", "/proposals", scheme=scheme, size=size)
-    found = {}
-    for name, path in pages(port).items():
-        port.office.keep_alive()
-        settled(page, path)
-        shot(page, f"{name}-{'phone' if size == PHONE else scheme}")
-        found[name] = violations(page)
-        wide = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            found[name].append(f"{wide} pixels wider than the window")
-    assert not any(found.values()), found
+    name = "phone" if size == PHONE else scheme
+    assert not tour(page, port.office, pages(port), name)
 
 
 def test_a_second_person_approves_and_it_is_carried_out(port: Authority, context: Contexts) -> None:
