@@ -31,6 +31,16 @@ def duration(ms: float | None) -> str:
     return f"{minutes} min {seconds} s"
 
 
+def about(seconds: float) -> str:
+    """How long, in the one unit that says most: `12 s`, `3 min`, `5 h`, `2 d`."""
+    below = 1
+    for limit, unit in ((60, "s"), (3600, "min"), (86400, "h")):
+        if seconds < limit:
+            return f"{seconds / below:.0f} {unit}"
+        below = limit
+    return f"{seconds / below:.0f} d"
+
+
 def span(seconds: float) -> str:
     """As people write it in documents: `500ms`, `2s`, `90m`, `6h`, `3d`."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

@@ -30,6 +30,7 @@ from porter.db.proposals import (
 from porter.domain.errors import PolicyRefused, PorterError, Transient
 from porter.domain.identity import Principal
 from porter.domain.policy import WINDOWS
+from porter.domain.units import about
 from porter.migrate.planning import Planner
 from porter.migrate.prospects import Asked
 from porter.schedule.budgets import Budgets
@@ -273,7 +274,7 @@ class Carrier:
         if not host.alive(now):
             silent = host.silent(now)
             if silent > SILENT_FOR:
-                return _Stop(f"{host.name} has said nothing for {silent:.0f} s")
+                return _Stop(f"{host.name} has said nothing for {about(silent)}")
             return _Wait(now + LOOK)
         wishes = carrying.proposal.content["moves"]
         coming = sum(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from porter.db.base import HostRecord, InstanceRecord, WorkloadRecord
 from porter.db.fleet import Fleet
 from porter.domain.errors import PorterError
+from porter.domain.units import about
 from porter.migrate.candidates import LOOK_AT, OVERHEAD, Need, misfit
 from porter.migrate.places import Places
 from porter.providers.base import InstanceType
@@ -197,9 +198,8 @@ def _closed(
 ) -> Bar | None:
     """Why nothing may be sent to a host; the same whatever is to be sent."""
     if not host.alive(now):
-        return Bar(
-            "silent", f"{host.name} has said nothing for {host.silent(now):.0f} s", "see its agent"
-        )
+        why = f"{host.name} has said nothing for {about(host.silent(now))}"
+        return Bar("silent", why, "see its agent")
     if machine is not None and machine.state != "running":
         return Bar("leaving", f"{host.name} is {machine.state}", "name another host")
     if ending:

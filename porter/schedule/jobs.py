@@ -9,7 +9,7 @@ from porter.db.fleet import Fleet
 from porter.domain.money import Quote
 from porter.domain.policy import WINDOWS, Facts, Money, Outcome, Place, Told, Verdict, evaluate
 from porter.domain.rules import SECONDS, Expected
-from porter.domain.units import duration
+from porter.domain.units import about, duration
 from porter.migrate.forecast import NOT_ASKED, Forecaster
 from porter.schedule.ground import Ground, by_site
 from porter.schedule.optimiser.model import Bar, Job, Move
@@ -112,7 +112,7 @@ class Jobs:
             why = f"proposal {self._busy[name]}, which is being carried out, moves it"
             return Bar("moving", why, "wait until that has ended")
         if not one.host.alive(now):
-            why = f"its host {one.host.name} has said nothing for {one.host.silent(now):.0f} s"
+            why = f"its host {one.host.name} has said nothing for {about(one.host.silent(now))}"
             return Bar("silent", why, "see its agent")
         begun = self.fleet.begun.get(name)
         rest = one.rules.cool_down_s

@@ -63,7 +63,7 @@ def busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cloud]:
     """Two hosts that do what they are told, and a few workloads."""
-    monkeypatch.setattr(workloads, "PATIENCE", 5.0)
+    monkeypatch.setattr(workloads, "PATIENCE", 1.0 if LONG else 5.0)
     # Nobody advances checkpoints here: they stay as they are when asked for.
     monkeypatch.setattr(Recorder, "checkpoint", lambda self, key: None, raising=False)
     object.__setattr__(serving.control.engine, "_queue", serving.queue)
@@ -126,16 +126,18 @@ def cases(report: str) -> int:
 SLICE = ("--phases=examples,fuzzing", "--max-examples=3", "--seed=1")
 CASES_LONG = 10_000
 PIECE_S = 220
+COVERAGE_S = 1800
 PIECES = 16
 """At most so many pieces of the long run, each with another seed."""
 
 
-@pytest.mark.timeout(PIECE_S * (PIECES + 2) if LONG else 120)
+@pytest.mark.timeout(COVERAGE_S + (PIECE_S + 60) * PIECES if LONG else 120)
 def test_all_operations(busy: Cloud) -> None:
     if not LONG:
         assert cases(schemathesis(busy.serving.url, *SLICE, limit=110)) >= 150
         return
-    found = cases(schemathesis(busy.serving.url, "--phases=coverage", limit=2 * PIECE_S))
+    coverage = ("--phases=coverage", "--workers=4")
+    found = cases(schemathesis(busy.serving.url, *coverage, limit=COVERAGE_S))
     for seed in range(PIECES):
         if found >= CASES_LONG:
             break

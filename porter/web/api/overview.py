@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from porter.db.overview import Berth, Fleet, Overview
 from porter.domain.identity import Permission
 from porter.domain.migration import MigrationState
+from porter.domain.units import about
 from porter.web.access import Caller, allowed
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.schemas.base import moment
@@ -195,7 +196,7 @@ def _alerts(fleet: Fleet) -> list[AlertOut]:
         AlertOut(
             kind="host_silent",
             about=one.name,
-            message=f"{one.name} has said nothing for {one.silent_s:.0f} s",
+            message=f"{one.name} has said nothing for {about(one.silent_s)}",
         )
         for one in fleet.hosts
         if one.joined and not one.alive

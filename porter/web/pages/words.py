@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from porter.domain.units import bytes_, duration, moment
+from porter.domain.units import about, bytes_, duration, moment
 
 GOOD, BUSY, BAD, WARN, DIM = "good", "busy", "bad", "warn", "dim"
 TONES = {
@@ -51,7 +51,6 @@ TONES = {
     "lost": BAD,
 }
 """What a state means at a glance. Its word always stands beside the colour."""
-_STEPS = ((60, "s"), (3600, "min"), (86400, "h"), (1 << 62, "d"))
 
 
 def tone(state: object) -> str:
@@ -70,13 +69,7 @@ def ago(seconds: float) -> str:
     size = abs(seconds)
     if size < 5:
         return "just now"
-    below = 1
-    for limit, unit in _STEPS:
-        if size < limit:
-            amount = f"{size / below:.0f} {unit}"
-            return f"in {amount}" if seconds < 0 else f"{amount} ago"
-        below = limit
-    return ""
+    return f"in {about(size)}" if seconds < 0 else f"{about(size)} ago"
 
 
 def when(at: object) -> Markup:

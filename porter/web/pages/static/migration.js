@@ -168,7 +168,8 @@
   /** What was told on the way is thinned out: the receipt has the sums. */
   function over() {
     pick("doing").textContent = "";
-    pick("rate").textContent = "–";
+    pick("rate").parentElement.hidden = true;
+    pick("peak").parentElement.hidden = !flow.peak;
     pick("meter").setAttribute("hidden", "");
     const moved = Number(one("#story").dataset.moved);
     if (moved) pick("sent").textContent = size(moved);
