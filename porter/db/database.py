@@ -107,6 +107,7 @@ class Rehearsal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: sa.Connection | None = None
+        self._over = False
 
     @property
     def begun(self) -> bool:
@@ -116,6 +117,8 @@ class Rehearsal:
     @contextmanager
     def part(self) -> Iterator[sa.Connection]:
         """What would be a transaction of its own."""
+        if self._over:
+            raise RuntimeError("a rehearsal that is over was used: its transaction would never end")
         if self._connection is None:
             self._connection = self._database.writer.connect()
             self._connection.begin()
@@ -124,6 +127,7 @@ class Rehearsal:
 
     def end(self) -> None:
         """Undo everything."""
+        self._over = True
         if self._connection is not None:
             self._connection.close()
 

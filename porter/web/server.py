@@ -50,6 +50,9 @@ def _listener(app: Any, address: str, tls: ssl.SSLContext | None) -> Listener:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        # Else a request that comes while another of its connection is worked on inherits what
+        # that one has set for itself: its dry run, its row of the audit trail.
+        reset_contextvars=True,
         # Above the agents' polls, so that their connections are kept between two of them.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE,

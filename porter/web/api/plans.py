@@ -30,7 +30,7 @@ Reason = Annotated[str, Field(max_length=2000)]
 class PlanRequest(MigrationRequest):
     """A move to be frozen into a plan."""
 
-    lifetime: Annotated[float, Field(ge=60, le=90 * 86400, strict=False)] = LIFETIME
+    lifetime: Annotated[float, Field(ge=60, le=90 * 86400)] = LIFETIME
     """Seconds after which it expires."""
 
 

@@ -36,12 +36,12 @@ class RebalanceIn(Body):
         default_factory=lambda: ["*"]
     )
     """Patterns of names."""
-    horizon: Annotated[float, Field(ge=3600, le=366 * 86400, strict=False)] = 30 * 86400.0
+    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = 30 * 86400.0
     """Seconds for which what is decided now is expected to last."""
     most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     """In which is reckoned; null: in which most prices are told."""
-    seconds: Annotated[float, Field(ge=0.1, le=60, strict=False)] = 5.0
+    seconds: Annotated[float, Field(ge=0.1, le=60)] = 5.0
     """So long the optimiser may think."""
 
     def scope(self) -> Scope:

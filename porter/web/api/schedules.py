@@ -37,7 +37,7 @@ class ScheduleIn(Body):
         default_factory=lambda: ["*"]
     )
     """Patterns of names."""
-    horizon: Annotated[float, Field(ge=3600, le=366 * 86400, strict=False)] = 30 * 86400.0
+    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = 30 * 86400.0
     """Seconds for which what is decided is expected to last."""
     most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
@@ -45,9 +45,9 @@ class ScheduleIn(Body):
     """Only say what would be proposed."""
     auto: Literal["propose", "execute"] = "propose"
     """`execute`: what needs nobody's approval is carried out at once, in open change windows."""
-    grace: Annotated[float, Field(ge=60, le=7 * 86400, strict=False)] = GRACE
+    grace: Annotated[float, Field(ge=60, le=7 * 86400)] = GRACE
     """Seconds for which a run that was missed is caught up with."""
-    price_change: Annotated[float, Field(gt=0, le=1000, strict=False)] | None = None
+    price_change: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Run also when a price that the last run rested on changed by more than so many percent."""
     interruption: bool = False
     """Run at once when a machine is about to be taken away."""

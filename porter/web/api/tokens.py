@@ -35,7 +35,7 @@ class TokenIn(Body):
         Field(min_length=1, max_length=len(Permission)),
     ]
     """`read` is always among them."""
-    expires_in: Annotated[float, Field(ge=1, le=LONGEST, strict=False)] = 30 * DAY
+    expires_in: Annotated[float, Field(ge=1, le=LONGEST)] = 30 * DAY
     """Seconds."""
 
 

@@ -225,6 +225,8 @@ def test_what_cannot_be_moved(api: httpx.Client, cloud: Cloud) -> None:
         problem = refused(answer, 422, "cannot read the request")
         assert problem["errors"]
     assert api.get("/v1/migrations").json() == []
+    for ttl in (True, "60", None):
+        refused(api.post("/v1/join-tokens", json={"ttl": ttl}), 422, "cannot read the request")
 
 
 def test_the_dry_run_says_what_stands_in_the_way(api: httpx.Client, cloud: Cloud) -> None:

@@ -26,7 +26,7 @@ class EndpointsIn(Body):
 class TokenRequest(Body):
     """`ttl` in seconds. With `name` or `site` the token is good for that host or site only."""
 
-    ttl: Annotated[float, Field(ge=0, le=30 * 24 * 3600, strict=False)] = 3600.0
+    ttl: Annotated[float, Field(ge=0, le=30 * 24 * 3600)] = 3600.0
     name: Name | None = None
     site: Name | None = None
 
