@@ -7,9 +7,9 @@ sent. So it is checked and answered as the real one would be. What reaches beyon
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import parse_qsl
 
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from porter.db.database import Database, Rehearsal, rehearsing
@@ -55,7 +55,8 @@ class DryRun:
             answer = await collect(self._app, scope, receive)
         finally:
             rehearsing.reset(token)
-            await run_in_threadpool(rehearsal.end)
+            # Not in the routes' pool: all its threads may be waiting for the lock that this frees.
+            await asyncio.to_thread(rehearsal.end)
         # Only now: what is written while this is sent (the audit trail) is no part of it.
         answer.headers["Dry-Run"] = "true"
         await answer.send(send)

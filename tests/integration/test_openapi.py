@@ -136,8 +136,7 @@ def test_all_operations(busy: Cloud) -> None:
     if not LONG:
         assert cases(schemathesis(busy.serving.url, *SLICE, limit=110)) >= 150
         return
-    coverage = ("--phases=coverage", "--workers=4")
-    found = cases(schemathesis(busy.serving.url, *coverage, limit=COVERAGE_S))
+    found = cases(schemathesis(busy.serving.url, "--phases=coverage", limit=COVERAGE_S))
     for seed in range(PIECES):
         if found >= CASES_LONG:
             break
