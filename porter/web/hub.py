@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 from functools import cached_property
 
 from starlette.concurrency import run_in_threadpool
@@ -109,7 +110,8 @@ class Hub:
                 self._kept.clear()
                 self._kept_after = self._position
                 line = self._line(after)
-                self._task = asyncio.get_running_loop().create_task(self._feed())
+                # Of nobody's request: its log lines shall not carry the first listener's id.
+                self._task = asyncio.create_task(self._feed(), context=Context())
             else:
                 line = self._line(after)
         return line
