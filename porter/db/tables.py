@@ -507,3 +507,5 @@ proposal_moves = sa.Table(
     sa.Column("ended", sa.Double),
     sa.Index("ix_proposal_moves_workload", "workload", "begun"),
 )
+
+import porter.db.tables_history  # noqa: E402, F401 - its tables belong to the metadata

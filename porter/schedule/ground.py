@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from porter.db.base import HostRecord, InstanceRecord, WorkloadRecord
 from porter.db.fleet import Fleet
@@ -12,13 +12,12 @@ from porter.domain.errors import PorterError
 from porter.migrate.candidates import LOOK_AT, OVERHEAD, Need, misfit
 from porter.migrate.places import Places
 from porter.providers.base import InstanceType
+from porter.schedule.expected import Expectations, Risk
 from porter.schedule.optimiser.model import Bar, Node, Offer
 from porter.schedule.priced import ON_DEMAND, SPOT, PriceBook, Priced
 
 BOOT_S = 120.0
 """So long a new machine takes until its agent has joined, as long as nobody has measured it."""
-INTERRUPTIONS = 0.15 / 730
-"""How often an hour a spot machine is taken away: about one in seven a month."""
 MOST_OFFERS = 16
 """So many sizes of a site are offered for one kind of terms at most."""
 
@@ -34,6 +33,8 @@ class Ground:
     offers: dict[str, Offer] = field(default_factory=dict)
     prices: dict[str, Priced] = field(default_factory=dict)
     """By name of a node, and key of an offer."""
+    risks: dict[str, Risk] = field(default_factory=dict)
+    """The same, of spot machines."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -55,9 +56,10 @@ class Wants:
 class Surveyor:
     """Asks the places of one run. May take long; raises nothing."""
 
-    def __init__(self, places: Places, book: PriceBook) -> None:
+    def __init__(self, places: Places, book: PriceBook, expected: Expectations) -> None:
         self._places = places
         self._book = book
+        self._expected = expected
 
     def survey(self, fleet: Fleet, wants: Wants, currency: str, now: float) -> Ground:
         """`currency` empty: the one in which most prices are told."""
@@ -107,7 +109,8 @@ class Surveyor:
                     continue
                 made.append((_offer(site, kind, terms, priced, wants.most), priced))
             for offer, priced in _useful(made)[:MOST_OFFERS]:
-                ground.offers[offer.key] = offer
+                rate = self._rate(ground, offer.key, site, offer.type, terms)
+                ground.offers[offer.key] = replace(offer, interruptions=rate)
                 ground.prices[offer.key] = priced
         if strange and not any(offer.site == site for offer in ground.offers.values()):
             ground.left_out[site] = Bar(
@@ -143,9 +146,20 @@ class Surveyor:
                     ground.prices[host.name] = priced
             kept = machine is None or machine.state != "running" or host.name in targets
             kept = kept or host.name in ended
+            rate = 0.0
+            if machine is not None:
+                place = machine.site, machine.instance_type, terms_of(machine)
+                rate = self._rate(ground, host.name, *place)
             ground.nodes[host.name] = _node(
-                host, machine, priced, on.get(host.id, []), closed, removable=not kept
+                host, priced, on.get(host.id, []), closed, not kept, rate
             )
+
+    def _rate(self, ground: Ground, name: str, site: str, kind: str, terms: str) -> float:
+        """Expected interruptions an hour; more than 0 for spot machines alone."""
+        if terms != SPOT:
+            return 0.0
+        ground.risks[name] = self._expected.interruptions(site, kind)
+        return ground.risks[name].rate
 
 
 def terms_of(machine: InstanceRecord) -> str:
@@ -159,7 +173,7 @@ def _usual(currencies: Iterable[str]) -> str:
 
 
 def _offer(site: str, kind: InstanceType, terms: str, priced: Priced, most: int) -> Offer:
-    assert priced.amount is not None
+    assert priced.likely is not None
     return Offer(
         key=f"{site}/{kind.name}/{terms}",
         site=site,
@@ -169,10 +183,9 @@ def _offer(site: str, kind: InstanceType, terms: str, priced: Priced, most: int)
         cpus=float(kind.cpus),
         arch=kind.arch,
         features=kind.features,
-        hourly=float(priced.amount),
+        hourly=float(priced.likely),
         most=most,
         boot_s=BOOT_S,
-        interruptions=INTERRUPTIONS if terms == SPOT else 0.0,
     )
 
 
@@ -218,18 +231,17 @@ def _closed(
 
 def _node(
     host: HostRecord,
-    machine: InstanceRecord | None,
     priced: Priced | None,
     here: Sequence[WorkloadRecord],
     closed: Bar | None,
     removable: bool,
+    interruptions: float,
 ) -> Node:
     facts = host.facts
     assert facts is not None
-    known = priced is not None and priced.amount is not None
+    likely = None if priced is None else priced.likely
     used = facts.memory_total - facts.memory_free
     others = max(0, used - sum(one.memory_bytes for one in here))
-    spot = machine is not None and terms_of(machine) == SPOT
     return Node(
         name=host.name,
         site=host.site,
@@ -237,11 +249,11 @@ def _node(
         cpus=float(facts.cpus),
         arch=facts.arch,
         features=frozenset(facts.cpu_features),
-        hourly=float(priced.amount or 0) if priced is not None and removable else 0.0,
-        removable=removable and known,
+        hourly=float(likely or 0) if removable else 0.0,
+        removable=removable and likely is not None,
         closed=closed,
-        spot=spot,
-        interruptions=INTERRUPTIONS if spot else 0.0,
+        spot=interruptions > 0,
+        interruptions=interruptions,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from porter.db.proposals import MoveRecord
+from porter.domain.scheduling import HORIZON_S
 from porter.web.api.proposals import ProposalOut
 from tests.unit.cli.test_plans import Stub, run
 from tests.unit.cli.test_plans import stub as stub  # a fixture
@@ -51,7 +52,7 @@ def test_runs(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "rebalance", "run", "--workload", "shop-*", "--currency", "EUR")
     assert code == 0
     assert stub.seen[-1][1] == {
-        "horizon": 2592000.0,
+        "horizon": HORIZON_S,
         "most_moves": 20,
         "seconds": 5,
         "workloads": ["shop-*"],
@@ -145,13 +146,16 @@ def test_explain_names_what_binds_and_what_would_change_it(
         "remedy": "allow west",
         "runner_up": "west/small/on_demand",
         "saving": 3.5,
+        "currency": "USD",
+        "needs": "room for 1.02 GB: what was enough for 95% of 7 days, and 2% more",
         "proposal": None,
         "move": None,
         "sums": None,
     }
     stub.routes["GET", "/v1/workloads/db/explanation"] = stays
     out = run(capsys, "proposal", "explain", "db")[1]
-    for word in ("residency: west is forbidden", "allow west", "which would save 3.50", "r1"):
+    binds, best = "residency: west is forbidden", "which would save 3.50 USD over the horizon"
+    for word in (binds, "allow west", best, "room for 1.02 GB", "r1"):
         assert word in out
     moves = {
         "outcome": "moves",
