@@ -23,7 +23,8 @@ GAP = DAY
 ASKED_FOR = 14 * DAY
 """So long prices are watched after a run last needed them."""
 PRICES_KEPT = 30 * DAY
-MEMORY_KEPT = 14 * DAY
+MEMORY_READ, MEMORY_KEPT = 8 * DAY, 14 * DAY
+"""What is expected rests on a week and a little."""
 NOTICES_KEPT = 60 * DAY
 WATCHED = "prices_watched"
 SPOT = "spot"
@@ -148,7 +149,7 @@ class History:
         with self._db.read() as c:
             return Past(
                 prices=_prices(c, now - window),
-                memory=_memory(c, now - window),
+                memory=_memory(c, now - MEMORY_READ),
                 spot=_spot(c, now),
                 interruptions=_interruptions(c, now),
             )
@@ -259,13 +260,13 @@ def _prices(c: sa.Connection, begin: float) -> dict[Key, Course]:
 def _memory(c: sa.Connection, begin: float) -> dict[str, tuple[tuple[float, int], ...]]:
     m = h.memory_peaks
     found: dict[str, list[tuple[float, int]]] = {}
-    recent = sa.select(m).where(m.c.hour >= int(begin // HOUR)).order_by(m.c.hour)
-    for row in c.execute(recent):
-        points = found.setdefault(row.workload, [])
-        at = float(row.hour * HOUR)
+    recent = sa.select(m.c.workload, m.c.hour, m.c.bytes).where(m.c.hour >= int(begin // HOUR))
+    for workload, hour, taken in c.execute(recent.order_by(m.c.workload, m.c.hour)):
+        points = found.setdefault(workload, [])
+        at = float(hour * HOUR)
         if points and at - points[-1][0] > GAP:
             points.clear()
-        points.append((at, row.bytes))
+        points.append((at, taken))
     return {workload: tuple(points) for workload, points in found.items()}
 
 

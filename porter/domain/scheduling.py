@@ -15,7 +15,7 @@ from porter.domain.policy import Policy, holding, missing
 from porter.domain.rules import Budget, Limits, Placement, Saving
 from porter.domain.units import span
 
-HORIZON_DAYS = 7
+HORIZON_DAYS = 2
 HORIZON_S = HORIZON_DAYS * 86400.0
 """So far ahead a run looks, unless it is told otherwise."""
 HYSTERESIS = 0.05

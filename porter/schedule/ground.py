@@ -132,27 +132,26 @@ class Surveyor:
             closed = _closed(host, machine, ended.get(host.name, ""), now)
             if closed is None:
                 closed = ground.left_out.get(host.site)
-            priced = None
+            priced, rate = None, 0.0
             if machine is not None:
-                terms = terms_of(machine)
-                priced = self._book.price(
-                    machine.site, machine.instance_type, terms, ground.currency
-                )
-                if priced.amount is None:
-                    ground.notes.append(
-                        f"{host.name} is never ended: its price is unknown: {priced.why}"
-                    )
-                else:
-                    ground.prices[host.name] = priced
-            kept = machine is None or machine.state != "running" or host.name in targets
-            kept = kept or host.name in ended
-            rate = 0.0
-            if machine is not None:
+                priced = self._machine(host.name, machine, ground)
                 place = machine.site, machine.instance_type, terms_of(machine)
                 rate = self._rate(ground, host.name, *place)
+            kept = machine is None or machine.state != "running" or host.name in targets
+            kept = kept or host.name in ended
             ground.nodes[host.name] = _node(
                 host, priced, on.get(host.id, []), closed, not kept, rate
             )
+
+    def _machine(self, name: str, machine: InstanceRecord, ground: Ground) -> Priced:
+        """What a machine that is there costs."""
+        place = machine.site, machine.instance_type, terms_of(machine)
+        priced = self._book.price(*place, ground.currency)
+        if priced.amount is None:
+            ground.notes.append(f"{name} is never ended: its price is unknown: {priced.why}")
+        else:
+            ground.prices[name] = priced
+        return priced
 
     def _rate(self, ground: Ground, name: str, site: str, kind: str, terms: str) -> float:
         """Expected interruptions an hour; more than 0 for spot machines alone."""

@@ -40,7 +40,6 @@ class Snapshot:
     """Workloads of the scope that the optimiser is not asked about."""
     needs: Mapping[str, str]
     """Workload -> what the room that is kept for it rests on; empty where it was not watched."""
-    expected: Expectations
 
     @property
     def notes(self) -> list[str]:
@@ -121,15 +120,7 @@ class Photographer:
         return Snapshot(
             at=now,
             scope=scope,
-            problem=Problem(
-                currency=ground.currency,
-                horizon_s=scope.horizon_s,
-                jobs=jobs.all(),
-                nodes=_nodes(fleet, ground, scope.horizon_s),
-                offers=tuple(ground.offers.values()),
-                most_moves=scope.most_moves,
-                hysteresis=scope.hysteresis,
-            ),
+            problem=_problem(scope, fleet, ground, jobs),
             fleet=fleet,
             ground=ground,
             traffic=jobs.traffic,
@@ -139,7 +130,6 @@ class Photographer:
             },
             left_out=left_out,
             needs={one.workload.name: one.needs for one in subjects},
-            expected=expected,
         )
 
     def _subjects(
@@ -159,6 +149,18 @@ class Photographer:
                 continue
             subjects.append(subject_of(workload, host, kept, fleet, expected))
         return subjects, left_out
+
+
+def _problem(scope: Scope, fleet: Fleet, ground: Ground, jobs: Jobs) -> Problem:
+    return Problem(
+        currency=ground.currency,
+        horizon_s=scope.horizon_s,
+        jobs=jobs.all(),
+        nodes=_nodes(fleet, ground, scope.horizon_s),
+        offers=tuple(ground.offers.values()),
+        most_moves=scope.most_moves,
+        hysteresis=scope.hysteresis,
+    )
 
 
 def _nodes(fleet: Fleet, ground: Ground, horizon_s: float) -> tuple[Node, ...]:

@@ -77,9 +77,9 @@ class Past:
         return market.price(priced.series.until(now), now, self._horizon_s).price
 
     def memory(self, one: Workload, now: float) -> int:
-        """Its limit, as long as nobody has watched it."""
+        """As live: what it takes now, as long as nobody has watched it for a day."""
         room = market.memory(one.memory.until(now), now, one.limit)
-        return one.limit if room is None else room.memory
+        return round(one.memory.at(now)) if room is None else room.memory
 
     def interruptions(self, site: str, kind: str, now: float) -> float:
         past = [(one.site, one.type) for one in self._trace.outages if one.at <= now]
