@@ -34,7 +34,7 @@ class Rules:
     payback_s: float | None = 3 * DAY
     min_saving: float = 0.0
     hysteresis: float = 0.05
-    think_s: float = 0.5
+    think_s: float = 1.0
     """Wall time for one decision."""
 
 

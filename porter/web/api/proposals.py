@@ -293,6 +293,7 @@ def _moves(proposal: ProposalRecord, wish: dict[str, Any]) -> dict[str, Any]:
         "remedy": "",
         "runner_up": str(other.get("what", "")),
         "saving": None if "saving" not in other else float(other["saving"]),
+        "currency": sums["currency"],
         "needs": wish.get("needs", ""),
         "proposal": proposal.id,
         "move": wish,

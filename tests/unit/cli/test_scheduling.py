@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -131,6 +132,18 @@ def test_executing_waits_for_the_end_and_shows_the_account(
     assert "unknown: the price of x" in run(capsys, "proposal", "show", MADE.id)[1]
     stub.routes["POST", f"{PATH}/stop"] = stopped | {"stopping": "Ann stopped it"}
     assert "Ann stopped it" in run(capsys, "proposal", "stop", MADE.id)[1]
+
+
+def test_sums_say_what_prices_are_expected_to_be(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "expected 0.021 USD/h over 48 h (now 0.02), from 312 prices over 13 days"
+    shown = copy.deepcopy(PROPOSAL)
+    shown["content"]["sums"]["lines"][0]["basis"]["expected"] = {"amount": "0.021", "why": why}
+    stub.routes["GET", PATH] = shown
+    out = run(capsys, "proposal", "show", MADE.id)[1]
+    assert " ".join(why.split()[:3]) in out
+    assert "everything stays as it is (0 USD)" in out
 
 
 def test_explain_names_what_binds_and_what_would_change_it(
