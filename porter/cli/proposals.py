@@ -349,6 +349,7 @@ def _explanation(found: dict[str, Any]) -> RenderableType:
         ("would change it", found["remedy"]),
         ("next best", f"{found['runner_up']}{what}" if found["runner_up"] else ""),
         ("needs", found["needs"]),
+        ("prices", found["prices"]),
         ("by run", found["rebalance"]),
     ]
     return show.pairs([row for row in rows if row[1]])

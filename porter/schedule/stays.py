@@ -31,4 +31,18 @@ def _stay(snapshot: Snapshot, stay: Stay) -> dict[str, Any]:
         "saving": stay.saving,
         "currency": snapshot.problem.currency,
         "needs": snapshot.needs.get(stay.job, ""),
+        "prices": _prices(snapshot, stay),
     }
+
+
+def _prices(snapshot: Snapshot, stay: Stay) -> str:
+    """What the machine under it and the next best are expected to cost, where that is another price
+    than now."""
+    homes = [job.host for job in snapshot.problem.jobs if job.name == stay.job]
+    found = [(name, snapshot.ground.prices.get(name)) for name in (*homes, stay.runner_up)]
+    told = [
+        f"{name}: {priced.forecast.why}"
+        for name, priced in found
+        if priced is not None and priced.forecast is not None
+    ]
+    return "; ".join(told)

@@ -15,10 +15,11 @@ from porter.db.history import write_peaks
 from porter.domain.money import Quote
 from porter.protocol.messages import Heartbeat, HostNotice
 from porter.providers import fake
+from porter.schedule import stays
 from porter.schedule.backtest.contenders import Past
 from porter.schedule.backtest.traces import Priced
 from porter.schedule.observer import EVERY, Observer
-from porter.schedule.optimiser.model import Offer
+from porter.schedule.optimiser.model import Answer, Bar, Offer, Stay
 from porter.schedule.optimiser.optimise import optimise
 from porter.schedule.scope import Scope
 from porter.schedule.series import Series
@@ -131,6 +132,9 @@ def test_a_low_price_that_was_watched_is_expected_to_return(port: Port, market: 
     run, outcome = port.authority.run(SCOPE, ANN, port.world.now)
     assert outcome.proposals == []
     assert (run.stays or {})["shop"]["currency"] == "USD"
+    kept = Stay("shop", Bar("no-saving", "it would cost more", ""), SPOT, -0.5)
+    answer = Answer((), (kept,), 1.0, 1.0, 1.0, "exact", 0.1)
+    assert stays.told(snapshot, answer)["shop"]["prices"] == f"{SPOT}: {why}"
 
 
 def test_sums_rest_on_what_is_expected_and_say_so(port: Port, market: Market) -> None:

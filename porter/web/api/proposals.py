@@ -244,6 +244,9 @@ class ExplanationOut(BaseModel):
     """Of that; empty if no run has looked at it."""
     needs: str
     """What the room that is kept for it rests on; empty where it was not watched for a day."""
+    prices: str
+    """Of one that stays: what its machine and the next best are expected to cost, where prices were
+    seen to change."""
     proposal: str | None
     move: dict[str, Any] | None
     sums: dict[str, Any] | None
@@ -266,6 +269,7 @@ def get_explanation(control: Control, caller: Caller, name: str) -> ExplanationO
         "saving": None,
         "currency": "",
         "needs": "",
+        "prices": "",
         "proposal": None,
         "move": None,
         "sums": None,

@@ -161,6 +161,7 @@ def test_explain_names_what_binds_and_what_would_change_it(
         "saving": 3.5,
         "currency": "USD",
         "needs": "room for 1.02 GB: what was enough for 95% of 7 days, and 2% more",
+        "prices": "west/small/spot: expected 0.021 USD/h",
         "proposal": None,
         "move": None,
         "sums": None,
@@ -168,7 +169,7 @@ def test_explain_names_what_binds_and_what_would_change_it(
     stub.routes["GET", "/v1/workloads/db/explanation"] = stays
     out = run(capsys, "proposal", "explain", "db")[1]
     binds, best = "residency: west is forbidden", "which would save 3.50 USD over the horizon"
-    for word in (binds, "allow west", best, "room for 1.02 GB", "r1"):
+    for word in (binds, "allow west", best, "room for 1.02 GB", "expected 0.021", "r1"):
         assert word in out
     moves = {
         "outcome": "moves",
