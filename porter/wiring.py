@@ -22,6 +22,7 @@ from porter.db.desk import Desk
 from porter.db.fleet import Fleets
 from porter.db.forecasts import Forecasts
 from porter.db.found import Found
+from porter.db.history import History
 from porter.db.identity import Identity
 from porter.db.journal import Journal
 from porter.db.ledger import Ledger
@@ -53,6 +54,7 @@ from porter.schedule.account import Accountant
 from porter.schedule.authority import Authority as PortAuthority
 from porter.schedule.carry_out import Carrier
 from porter.schedule.clockwork import Clockwork
+from porter.schedule.observer import Observer
 from porter.schedule.optimiser.optimise import optimise
 from porter.schedule.outlook import Learned
 from porter.schedule.proposals import Proposer
@@ -207,6 +209,7 @@ class ControlPlane:
     accountant: Accountant
     schedules: Schedules
     clockwork: Clockwork
+    observer: Observer
     forecasts: Forecasts
     webhooks: Webhooks
     deliveries: Deliveries
@@ -255,10 +258,10 @@ def control_plane(settings: Settings) -> ControlPlane:
     post_there = partial(post, allow=allow)
     planner = Planner(moves, plans, policies, registry, places, forecaster)
     rebalances, proposals = Rebalances(database), Proposals(database)
-    schedules = Schedules(database)
+    schedules, history = Schedules(database), History(database)
     photographer = Photographer(
         *(Fleets(database), policies, places, forecaster),
-        *(Learned(forecaster), rates.load(settings.rates)),
+        *(Learned(forecaster), history, rates.load(settings.rates)),
     )
     proposer = Proposer(photographer, optimise, planner, proposals, places)
     return ControlPlane(
@@ -305,6 +308,7 @@ def control_plane(settings: Settings) -> ControlPlane:
             *(schedules, rebalances, proposer, places, time.time),
             prices_every=max(settings.prices_every, 1.0),
         ),
+        observer=Observer(history, places, time.time),
         forecasts=forecasts,
         webhooks=Webhooks(database),
         deliveries=deliveries,

@@ -98,6 +98,7 @@ def make_app(settings: Settings) -> tuple[Celery, ControlPlane]:
         """Begin what schedules have due. May be lost, doubled or late."""
         try:
             control.clockwork.tick()
+            control.observer.tick()
         except Transient as error:
             log.warning("cannot look at the schedules now: %s", error)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from porter.cli import deciding, show
 from porter.cli.app import FAILED, OK, App, LazyGroup, PorterGroup
+from porter.domain.scheduling import HORIZON_DAYS
 from porter.domain.units import bytes_, clock, duration, span
 
 LOOK = 1.0
@@ -30,7 +31,9 @@ def rebalance() -> None:
 @rebalance.command()
 @click.option("--project", help="Only workloads of this project.  [default: all]")
 @click.option("--workload", "patterns", multiple=True, help="Only those whose names match.")
-@click.option("--days", type=click.FloatRange(min=0.05, max=366), default=30, show_default=True)
+@click.option(
+    "--days", type=click.FloatRange(min=0.05, max=366), default=HORIZON_DAYS, show_default=True
+)
 @click.option("--most-moves", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--currency", help="In which to reckon, like EUR.")
 @click.option("--seconds", type=click.FloatRange(0.1, 60), default=5, show_default=True)
@@ -235,7 +238,7 @@ def picture(found: dict[str, Any]) -> RenderableType:
         ("saves", _saves(sums)),
         ("before", f"{sums['before']} {sums['currency']}"),
         ("after", f"{sums['after']}, of it {sums['once']} once"),
-        ("next best", f"{other.get('what')} ({other.get('saving')})" if other else ""),
+        ("next best", _other(other, sums["currency"])),
         ("urgent", ", ".join(content["urgent"])),
         ("new", ", ".join(one["name"] for one in content["machines"])),
         ("ends", ", ".join(content["ended"])),
@@ -252,6 +255,10 @@ def picture(found: dict[str, Any]) -> RenderableType:
     if found.get("receipt"):
         parts += [Text(""), _receipt(found["receipt"])]
     return Group(*parts)
+
+
+def _other(other: dict[str, Any], currency: str) -> str:
+    return f"{other['what']} ({other['saving']} {currency})" if other else ""
 
 
 def _rate(rate: dict[str, Any]) -> str:
@@ -296,7 +303,8 @@ def _basis(basis: dict[str, Any]) -> str:
     if "amount" not in basis:
         return str(basis.get("source", ""))
     price = f"{basis['amount']} {basis['currency']} per {basis['unit']}"
-    return f"{price} ({basis['source']}{', ' if basis['as_of'] else ''}{basis['as_of'][:10]})"
+    told = f"{price} ({basis['source']}{', ' if basis['as_of'] else ''}{basis['as_of'][:10]})"
+    return f"{basis['expected']['why']}; {told}" if "expected" in basis else told
 
 
 def _receipt(found: dict[str, Any]) -> RenderableType:
@@ -320,16 +328,20 @@ def _explanation(found: dict[str, Any]) -> RenderableType:
             (found["workload"], f"moves: {wish['from']} → {wish['to']}"),
             ("why", found["why"]),
             ("next best", found["runner_up"]),
+            ("needs", found["needs"]),
             ("proposal", found["proposal"]),
         ]
         return Group(show.pairs([row for row in rows if row[1]]), Text(""), _sums(sums))
     saving = found["saving"]
-    what = "" if saving is None else f", which would save {saving:.2f} over the horizon"
+    money = f" {found['currency']}" if found["currency"] else ""
+    what = "" if saving is None else f", which would save {saving:.2f}{money} over the horizon"
     rows = [
         (found["workload"], "stays" if found["outcome"] == "stays" else "has not been looked at"),
         ("binds", f"{found['rule']}: {found['why']}" if found["rule"] else found["why"]),
         ("would change it", found["remedy"]),
         ("next best", f"{found['runner_up']}{what}" if found["runner_up"] else ""),
+        ("needs", found["needs"]),
+        ("prices", found["prices"]),
         ("by run", found["rebalance"]),
     ]
     return show.pairs([row for row in rows if row[1]])

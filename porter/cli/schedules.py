@@ -10,6 +10,7 @@ import click
 
 from porter.cli import show
 from porter.cli.app import App, PorterGroup
+from porter.domain.scheduling import HORIZON_DAYS
 from porter.domain.units import clock, span
 
 
@@ -24,7 +25,9 @@ def schedule() -> None:
 @click.option("--zone", default="UTC", show_default=True, help="Like Europe/Berlin.")
 @click.option("--project", help="Only workloads of this project.  [default: all]")
 @click.option("--workload", "patterns", multiple=True, help="Only those whose names match.")
-@click.option("--days", type=click.FloatRange(min=0.05, max=366), default=30, show_default=True)
+@click.option(
+    "--days", type=click.FloatRange(min=0.05, max=366), default=HORIZON_DAYS, show_default=True
+)
 @click.option("--most-moves", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--currency", help="In which to reckon, like EUR.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be proposed.")

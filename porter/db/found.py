@@ -10,6 +10,7 @@ from porter.db import rows
 from porter.db import tables as t
 from porter.db.base import ACTIVE, CheckpointState, HostRecord, WorkloadRecord
 from porter.db.database import Database
+from porter.db.history import Peaks, write_interruption, write_peaks
 from porter.db.policies import warn
 from porter.domain.errors import NotFound
 from porter.domain.identity import Projects, project_of
@@ -27,6 +28,7 @@ class Found:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._peaks = Peaks()
 
     def heartbeat(self, host: HostRecord, beat: Heartbeat, now: float) -> None:
         """Record what a host says of itself and of the containers it found."""
@@ -39,13 +41,17 @@ class Found:
                 .values(
                     facts=codec.dump(beat.facts),
                     last_seen=now,
-                    notices=_notices(c, host, beat, now) or None,
+                    notices=self._notices(c, host, beat, now) or None,
                 )
             )
             moving = self._moving(c, now)
+            peaks = []
             for found in beat.workloads:
-                self._found(c, host, found, moving, now)
+                home = self._found(c, host, found, moving, now)
+                peak = None if home is None else self._peaks.see(home, found.memory_bytes, now)
+                peaks += [] if peak is None else [peak]
             self._lost(c, host, {found.name for found in beat.workloads}, moving, now)
+            write_peaks(self._db, c, peaks)
 
     def _moving(self, c: sa.Connection, now: float) -> set[str]:
         """Names of workloads whose place is the engine's to say, not the heartbeats'."""
@@ -73,7 +79,8 @@ class Found:
         found: FoundWorkload,
         moving: set[str],
         now: float,
-    ) -> None:
+    ) -> str | None:
+        """The workload's id, if this host is its home."""
         w = t.workloads
         known = c.execute(sa.select(w).where(w.c.name == found.name)).first()
         named = list(found.policies)
@@ -92,7 +99,7 @@ class Found:
             if found.state in PRESENT:
                 self._register(c, host, found.name, here, now)
                 warn(c, found.name, here["project"], named, now)
-            return
+            return None
         mine = sa.update(w).where(w.c.id == known.id)
         changed = (known.project, list(known.policies or ())) != (here["project"], named)
         if known.host == host.id:
@@ -103,13 +110,15 @@ class Found:
             c.execute(mine.values(**here))
             if changed and found.name not in moving:
                 warn(c, found.name, here["project"], named, now)
-        elif found.state in PRESENT and found.name not in moving:
+            return str(known.id) if found.state in PRESENT else None
+        if found.state in PRESENT and found.name not in moving:
             if known.host is None or known.state not in PRESENT:
                 self._adopt(c, host, known, here, now)
                 warn(c, found.name, here["project"], named, now)
             elif known.rival != host.id:
                 c.execute(mine.values(rival=host.id))
                 self._warn(c, host, known, now)
+        return None
 
     def _register(
         self, c: sa.Connection, host: HostRecord, name: str, here: dict[str, Any], now: float
@@ -165,6 +174,26 @@ class Found:
             rows.bump_network(c)
             rows.add_event(c, now, "workload", f"no longer found on {host.name}", workload=row.name)
 
+    def _notices(
+        self, c: sa.Connection, host: HostRecord, beat: Heartbeat, now: float
+    ) -> list[dict[str, Any]]:
+        """What the host's place says is about to become of it, and when we first heard of each."""
+        if not beat.notices:
+            return []
+        row = c.execute(sa.select(t.hosts.c.notices).where(t.hosts.c.id == host.id)).first()
+        known = {(one["kind"], one["at"]): one for one in (row.notices if row else None) or ()}
+        found = []
+        for notice in beat.notices:
+            key = (notice.kind, notice.at)
+            if key not in known:
+                when = f" at {notice.at}" if notice.at else ""
+                what = f"{host.name} is about to be taken away: {notice.kind}{when}"
+                data = {"host": host.id, "kind": notice.kind, "at": notice.at}
+                rows.add_event(c, now, "host.notice", what, data=data)
+                write_interruption(self._db, c, host, notice.kind, notice.at, now)
+            found.append(known.get(key) or {"kind": notice.kind, "at": notice.at, "seen": now})
+        return found
+
     def workloads(self) -> list[WorkloadRecord]:
         """All, by name."""
         w = t.workloads
@@ -185,26 +214,6 @@ class Found:
         """Raises NotFound for one that no host has, or that belongs to another project."""
         with self._db.read() as c:
             return get_workload(c, name, projects)
-
-
-def _notices(
-    c: sa.Connection, host: HostRecord, beat: Heartbeat, now: float
-) -> list[dict[str, Any]]:
-    """What the host's place says is about to become of it, each with when we first heard of it."""
-    if not beat.notices:
-        return []
-    row = c.execute(sa.select(t.hosts.c.notices).where(t.hosts.c.id == host.id)).first()
-    known = {(one["kind"], one["at"]): one for one in (row.notices if row else None) or ()}
-    found = []
-    for notice in beat.notices:
-        key = (notice.kind, notice.at)
-        if key not in known:
-            when = f" at {notice.at}" if notice.at else ""
-            what = f"{host.name} is about to be taken away: {notice.kind}{when}"
-            data = {"host": host.id, "kind": notice.kind, "at": notice.at}
-            rows.add_event(c, now, "host.notice", what, data=data)
-        found.append(known.get(key) or {"kind": notice.kind, "at": notice.at, "seen": now})
-    return found
 
 
 def get_workload(c: sa.Connection, name: str, projects: Projects = None) -> WorkloadRecord:

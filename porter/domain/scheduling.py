@@ -15,6 +15,13 @@ from porter.domain.policy import Policy, holding, missing
 from porter.domain.rules import Budget, Limits, Placement, Saving
 from porter.domain.units import span
 
+HORIZON_DAYS = 2
+HORIZON_S = HORIZON_DAYS * 86400.0
+"""So far ahead a run looks, unless it is told otherwise."""
+HYSTERESIS = 0.05
+"""A proposal must save more than that part of what the machines cost that it leaves. Both as the
+back-tests justify them: see docs/economics.md."""
+
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from porter.db.base import HostRecord, InstanceRecord, WorkloadRecord
 from porter.db.fleet import Fleet
@@ -13,13 +13,12 @@ from porter.domain.units import about
 from porter.migrate.candidates import LOOK_AT, OVERHEAD, Need, misfit
 from porter.migrate.places import Places
 from porter.providers.base import InstanceType
+from porter.schedule.expected import Expectations, Risk
 from porter.schedule.optimiser.model import Bar, Node, Offer
 from porter.schedule.priced import ON_DEMAND, SPOT, PriceBook, Priced
 
 BOOT_S = 120.0
 """So long a new machine takes until its agent has joined, as long as nobody has measured it."""
-INTERRUPTIONS = 0.15 / 730
-"""How often an hour a spot machine is taken away: about one in seven a month."""
 MOST_OFFERS = 16
 """So many sizes of a site are offered for one kind of terms at most."""
 
@@ -35,6 +34,8 @@ class Ground:
     offers: dict[str, Offer] = field(default_factory=dict)
     prices: dict[str, Priced] = field(default_factory=dict)
     """By name of a node, and key of an offer."""
+    risks: dict[str, Risk] = field(default_factory=dict)
+    """The same, of spot machines."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,9 +57,10 @@ class Wants:
 class Surveyor:
     """Asks the places of one run. May take long; raises nothing."""
 
-    def __init__(self, places: Places, book: PriceBook) -> None:
+    def __init__(self, places: Places, book: PriceBook, expected: Expectations) -> None:
         self._places = places
         self._book = book
+        self._expected = expected
 
     def survey(self, fleet: Fleet, wants: Wants, currency: str, now: float) -> Ground:
         """`currency` empty: the one in which most prices are told."""
@@ -108,7 +110,8 @@ class Surveyor:
                     continue
                 made.append((_offer(site, kind, terms, priced, wants.most), priced))
             for offer, priced in _useful(made)[:MOST_OFFERS]:
-                ground.offers[offer.key] = offer
+                rate = self._rate(ground, offer.key, site, offer.type, terms)
+                ground.offers[offer.key] = replace(offer, interruptions=rate)
                 ground.prices[offer.key] = priced
         if strange and not any(offer.site == site for offer in ground.offers.values()):
             ground.left_out[site] = Bar(
@@ -130,23 +133,33 @@ class Surveyor:
             closed = _closed(host, machine, ended.get(host.name, ""), now)
             if closed is None:
                 closed = ground.left_out.get(host.site)
-            priced = None
+            priced, rate = None, 0.0
             if machine is not None:
-                terms = terms_of(machine)
-                priced = self._book.price(
-                    machine.site, machine.instance_type, terms, ground.currency
-                )
-                if priced.amount is None:
-                    ground.notes.append(
-                        f"{host.name} is never ended: its price is unknown: {priced.why}"
-                    )
-                else:
-                    ground.prices[host.name] = priced
+                priced = self._machine(host.name, machine, ground)
+                place = machine.site, machine.instance_type, terms_of(machine)
+                rate = self._rate(ground, host.name, *place)
             kept = machine is None or machine.state != "running" or host.name in targets
             kept = kept or host.name in ended
             ground.nodes[host.name] = _node(
-                host, machine, priced, on.get(host.id, []), closed, removable=not kept
+                host, priced, on.get(host.id, []), closed, not kept, rate
             )
+
+    def _machine(self, name: str, machine: InstanceRecord, ground: Ground) -> Priced:
+        """What a machine that is there costs."""
+        place = machine.site, machine.instance_type, terms_of(machine)
+        priced = self._book.price(*place, ground.currency)
+        if priced.amount is None:
+            ground.notes.append(f"{name} is never ended: its price is unknown: {priced.why}")
+        else:
+            ground.prices[name] = priced
+        return priced
+
+    def _rate(self, ground: Ground, name: str, site: str, kind: str, terms: str) -> float:
+        """Expected interruptions an hour; more than 0 for spot machines alone."""
+        if terms != SPOT:
+            return 0.0
+        ground.risks[name] = self._expected.interruptions(site, kind)
+        return ground.risks[name].rate
 
 
 def terms_of(machine: InstanceRecord) -> str:
@@ -160,7 +173,7 @@ def _usual(currencies: Iterable[str]) -> str:
 
 
 def _offer(site: str, kind: InstanceType, terms: str, priced: Priced, most: int) -> Offer:
-    assert priced.amount is not None
+    assert priced.likely is not None
     return Offer(
         key=f"{site}/{kind.name}/{terms}",
         site=site,
@@ -170,10 +183,9 @@ def _offer(site: str, kind: InstanceType, terms: str, priced: Priced, most: int)
         cpus=float(kind.cpus),
         arch=kind.arch,
         features=kind.features,
-        hourly=float(priced.amount),
+        hourly=float(priced.likely),
         most=most,
         boot_s=BOOT_S,
-        interruptions=INTERRUPTIONS if terms == SPOT else 0.0,
     )
 
 
@@ -218,18 +230,17 @@ def _closed(
 
 def _node(
     host: HostRecord,
-    machine: InstanceRecord | None,
     priced: Priced | None,
     here: Sequence[WorkloadRecord],
     closed: Bar | None,
     removable: bool,
+    interruptions: float,
 ) -> Node:
     facts = host.facts
     assert facts is not None
-    known = priced is not None and priced.amount is not None
+    likely = None if priced is None else priced.likely
     used = facts.memory_total - facts.memory_free
     others = max(0, used - sum(one.memory_bytes for one in here))
-    spot = machine is not None and terms_of(machine) == SPOT
     return Node(
         name=host.name,
         site=host.site,
@@ -237,11 +248,11 @@ def _node(
         cpus=float(facts.cpus),
         arch=facts.arch,
         features=frozenset(facts.cpu_features),
-        hourly=float(priced.amount or 0) if priced is not None and removable else 0.0,
-        removable=removable and known,
+        hourly=float(likely or 0) if removable else 0.0,
+        removable=removable and likely is not None,
         closed=closed,
-        spot=spot,
-        interruptions=INTERRUPTIONS if spot else 0.0,
+        spot=interruptions > 0,
+        interruptions=interruptions,
     )
 
 

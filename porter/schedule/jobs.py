@@ -12,15 +12,13 @@ from porter.domain.rules import SECONDS, Expected
 from porter.domain.units import about, duration
 from porter.migrate.forecast import NOT_ASKED, Forecaster
 from porter.schedule.ground import Ground, by_site
+from porter.schedule.market import INTERRUPTED_S
 from porter.schedule.optimiser.model import Bar, Job, Move
 from porter.schedule.outlook import Foretell, Outlook
 from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rules import marks, spot_bar
 from porter.schedule.scope import Scope
 from porter.schedule.subjects import Subject
-
-INTERRUPTED_S = 120.0
-"""So long an interruption of a spot machine is felt."""
 
 
 def _expected(outlook: Outlook) -> Expected:
@@ -92,10 +90,17 @@ class Jobs:
             spot=spot_bar(one.rules),
             near=near,
             apart=apart,
-            interruption_cost=float(minute or 0) * INTERRUPTED_S / 60,
+            interruption_cost=float(minute or 0) * self._felt(one) / 60,
             min_saving=float(max((money for money in savings if money), default=0)),
             payback_s=None if one.rules.payback_s is None else one.rules.payback_s.value,
         )
+
+    def _felt(self, one: Subject) -> float:
+        """Seconds of pause that an interruption brings: its own, and that of one more move, as
+        what begins anew lands wherever there is room."""
+        if not one.rules.downtime_per_minute:
+            return INTERRUPTED_S
+        return INTERRUPTED_S + self._outlook(one, one.host.site).downtime_s.likely
 
     def _sites(self) -> list[str]:
         there = by_site(self.ground.nodes).keys() | {o.site for o in self.ground.offers.values()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,7 @@ from porter.domain.errors import PorterError
 from porter.domain.money import Quote, Tariff
 from porter.migrate.costs import GB
 from porter.migrate.places import Places
+from porter.schedule.expected import PriceForecast
 from porter.schedule.rates import Rate, Rates
 
 FINE = Decimal("0.000001")
@@ -26,6 +27,15 @@ class Priced:
     rate: Rate | None
     """How it was reckoned from the quote's currency; None where that is the same."""
     why: str = ""
+    forecast: PriceForecast | None = None
+    """In the quote's currency. None where nothing was seen that says it changes: it stays."""
+
+    @property
+    def likely(self) -> Decimal | None:
+        """What it is expected to be on average over the horizon, in the run's currency."""
+        if self.forecast is None or self.amount is None:
+            return self.amount
+        return self.forecast.amount * (Decimal(1) if self.rate is None else self.rate.per)
 
     def as_dict(self) -> dict[str, Any]:
         quote = self.quote
@@ -38,7 +48,11 @@ class Priced:
             "as_of": quote.as_of,
             "source": quote.source,
         }
-        return told if self.rate is None else {**told, "rate": self.rate.as_dict()}
+        if self.rate is not None:
+            told["rate"] = self.rate.as_dict()
+        if self.forecast is not None:
+            told["expected"] = self.forecast.as_dict()
+        return told
 
 
 def plain(amount: Decimal | None) -> str | None:
@@ -46,12 +60,21 @@ def plain(amount: Decimal | None) -> str | None:
     return None if amount is None else format(amount, "f")
 
 
+Expect = Callable[[str, Quote], PriceForecast | None]
+"""Takes a site and what it tells now."""
+
+
+def _stays(_site: str, _quote: Quote) -> PriceForecast | None:
+    return None
+
+
 class PriceBook:
     """Asks each site once for each price. Prices may take long to be read. Raises nothing."""
 
-    def __init__(self, places: Places, rates: Rates) -> None:
+    def __init__(self, places: Places, rates: Rates, expect: Expect = _stays) -> None:
         self._places = places
         self._rates = rates
+        self._expect = expect
         self._quotes: dict[tuple[str, str, str], Quote] = {}
         self._tariffs: dict[tuple[str, str], Tariff] = {}
 
@@ -78,8 +101,14 @@ class PriceBook:
         """Of the quotes that were read."""
         return [one.currency for one in self._quotes.values() if one.amount is not None]
 
+    def read(self) -> Iterator[tuple[str, Quote]]:
+        """All quotes that were read, with their sites."""
+        return ((site, quote) for (site, _, _), quote in self._quotes.items())
+
     def price(self, site: str, item: str, terms: str, currency: str) -> Priced:
-        return self.reckon(self.quote(site, item, terms), currency)
+        """With what it is expected to be."""
+        quote = self.quote(site, item, terms)
+        return replace(self.reckon(quote, currency), forecast=self._expect(site, quote))
 
     def reckon(self, quote: Quote, currency: str) -> Priced:
         if quote.amount is None:

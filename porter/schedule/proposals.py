@@ -18,10 +18,11 @@ from porter.migrate.plan import plan_hash
 from porter.migrate.planning import Planner
 from porter.migrate.prospects import Asked
 from porter.migrate.receipt import iso
-from porter.schedule.optimiser.model import Answer, Bar, Bundle, Problem, Stay, Step
+from porter.schedule.optimiser.model import Answer, Bar, Bundle, Problem, Step
 from porter.schedule.priced import PriceBook
 from porter.schedule.rates import Rates
 from porter.schedule.snapshot import Photographer, Scope, Snapshot
+from porter.schedule.stays import refusal, told
 from porter.schedule.sums import Sums
 
 LIFETIME = 86400.0
@@ -59,7 +60,8 @@ class Proposer:
         self, run: str, scope: Scope, by: str, now: float, execute: bool = False
     ) -> Outcome:
         """What should be moved. `by`: the person, or `schedule NAME`. `execute`: what needs
-        nobody's approval is to be carried out at once. Changes nothing."""
+        nobody's approval is to be carried out at once. Changes nothing, but prices are
+        remembered."""
         snapshot = self._photographer.take(scope, now)
         answer = self._optimise(snapshot.problem, scope.seconds)
         for _ in range(TURNS):
@@ -71,12 +73,12 @@ class Proposer:
         else:
             bars, demands = self._judge(snapshot, answer, now)
         made = []
-        stays = _stays(snapshot, answer)
+        stays = told(snapshot, answer)
         for number, bundle in enumerate(answer.bundles):
             keys = [(step.job, _site(snapshot, bundle, step)) for step in bundle.steps]
             refused = [bars[key] for key in keys if key in bars]
             if refused:  # however often we ask
-                stays |= {name: _stay(Stay(name, refused[0], "", None)) for name, _ in keys}
+                stays |= {name: refusal(snapshot, name, refused[0]) for name, _ in keys}
                 continue
             asks = [one for step in bundle.steps for one in demands.get(step.job, ())]
             other = self._other(snapshot, bundle) if number < LOOK_FOR_OTHERS else None
@@ -305,6 +307,7 @@ def _moves(snapshot: Snapshot, bundle: Bundle) -> list[dict[str, Any]]:
                     "instance_type": asked.instance_type,
                     "terms": asked.terms,
                     "needs_bytes": job.memory + job.arriving,
+                    "needs": snapshot.needs[step.job],
                     "outlook": snapshot.outlooks[step.job, site].as_dict(),
                     "traffic": snapshot.traffic[step.job, site].as_dict(),
                 }
@@ -359,25 +362,4 @@ def _answer(answer: Answer, would: Any) -> dict[str, Any]:
         "method": answer.method,
         "seconds": answer.seconds,
         "would": [one.content for one in would],
-    }
-
-
-def _stays(snapshot: Snapshot, answer: Answer) -> dict[str, Any]:
-    """Workload -> why it stays; only those that the run was about."""
-    found: dict[str, Any] = {
-        name: _stay(Stay(name, bar, "", None)) for name, bar in snapshot.left_out.items()
-    }
-    for stay in answer.stays:
-        if snapshot.scope.covers(snapshot.fleet.workloads[stay.job]):
-            found[stay.job] = _stay(stay)
-    return found
-
-
-def _stay(stay: Stay) -> dict[str, Any]:
-    return {
-        "rule": stay.bar.rule,
-        "why": stay.bar.why,
-        "remedy": stay.bar.remedy,
-        "runner_up": stay.runner_up,
-        "saving": stay.saving,
     }

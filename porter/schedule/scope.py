@@ -9,8 +9,7 @@ from typing import Any
 
 from porter.db.base import WorkloadRecord
 from porter.domain.identity import FLEET
-
-DAY = 86400.0
+from porter.domain.scheduling import HORIZON_S, HYSTERESIS
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,9 @@ class Scope:
     project: str = FLEET
     """FLEET: workloads of all projects."""
     workloads: tuple[str, ...] = ("*",)
-    horizon_s: float = 30 * DAY
+    horizon_s: float = HORIZON_S
+    hysteresis: float = HYSTERESIS
+    """What a proposal must save at least: a part of what the machines cost that it leaves."""
     most_moves: int = 20
     currency: str = ""
     """Empty: the one in which most prices are told."""

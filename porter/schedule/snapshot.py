@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from porter.db.fleet import Fleet, Fleets
+from porter.db.history import History
 from porter.db.policies import Policies
 from porter.domain.errors import Invalid
 from porter.migrate.forecast import Forecaster
 from porter.migrate.places import Places
+from porter.schedule.expected import Expectations
 from porter.schedule.ground import Ground, Surveyor, Wants
 from porter.schedule.jobs import Jobs
 from porter.schedule.optimiser.model import Bar, Node, Problem
@@ -20,8 +22,6 @@ from porter.schedule.priced import PriceBook, Priced
 from porter.schedule.rates import Rates
 from porter.schedule.scope import Scope as Scope
 from porter.schedule.subjects import Subject, subject_of
-
-HYSTERESIS = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Snapshot:
     """Workload -> name -> digest of the policies that hold for it."""
     left_out: Mapping[str, Bar]
     """Workloads of the scope that the optimiser is not asked about."""
+    needs: Mapping[str, str]
+    """Workload -> what the room that is kept for it rests on; empty where it was not watched."""
 
     @property
     def notes(self) -> list[str]:
@@ -81,6 +83,7 @@ class Photographer:
         places: Places,
         forecaster: Forecaster,
         estimator: Estimator,
+        history: History,
         rates: Rates = Rates(),
     ) -> None:
         self._fleets = fleets
@@ -88,20 +91,23 @@ class Photographer:
         self._places = places
         self._forecaster = forecaster
         self._estimator = estimator
+        self._history = history
         self._rates = rates
 
     def take(self, scope: Scope, now: float) -> Snapshot:
         """Raises Invalid for a currency in which nothing is told and to which no rate leads."""
         fleet = self._fleets.read()
-        subjects, left_out = self._subjects(scope, fleet)
-        book = PriceBook(self._places, self._rates)
+        expected = Expectations(self._history.read(now), now, scope.horizon_s)
+        subjects, left_out = self._subjects(scope, fleet, expected)
+        book = PriceBook(self._places, self._rates, expected.price)
         mine = [one for one in subjects if scope.covers(one.workload)]
         wants = Wants(
             needs=tuple(one.need for one in mine),
             spot=any(one.rules.spot.value for one in mine),
             most=min(scope.most_moves, max(1, len(mine))),
         )
-        ground = Surveyor(self._places, book).survey(fleet, wants, scope.currency, now)
+        ground = Surveyor(self._places, book, expected).survey(fleet, wants, scope.currency, now)
+        self._history.note(book.read(), now)
         if scope.currency and not ground.prices and ground.left_out:
             raise Invalid(
                 f"cannot reckon in {scope.currency}: no price is told in it, no rate leads to it",
@@ -114,15 +120,7 @@ class Photographer:
         return Snapshot(
             at=now,
             scope=scope,
-            problem=Problem(
-                currency=ground.currency,
-                horizon_s=scope.horizon_s,
-                jobs=jobs.all(),
-                nodes=_nodes(fleet, ground, scope.horizon_s),
-                offers=tuple(ground.offers.values()),
-                most_moves=scope.most_moves,
-                hysteresis=HYSTERESIS,
-            ),
+            problem=_problem(scope, fleet, ground, jobs),
             fleet=fleet,
             ground=ground,
             traffic=jobs.traffic,
@@ -131,9 +129,12 @@ class Photographer:
                 one.workload.name: {each.name: each.digest for each in one.kept} for one in subjects
             },
             left_out=left_out,
+            needs={one.workload.name: one.needs for one in subjects},
         )
 
-    def _subjects(self, scope: Scope, fleet: Fleet) -> tuple[list[Subject], dict[str, Bar]]:
+    def _subjects(
+        self, scope: Scope, fleet: Fleet, expected: Expectations
+    ) -> tuple[list[Subject], dict[str, Bar]]:
         """All workloads that can be looked at, and why those of the scope that cannot are not."""
         kept = self._policies.all()
         left_out: dict[str, Bar] = {}
@@ -146,8 +147,20 @@ class Photographer:
                         "no-facts", "its host has not told of itself yet", "see its agent"
                     )
                 continue
-            subjects.append(subject_of(workload, host, kept, fleet))
+            subjects.append(subject_of(workload, host, kept, fleet, expected))
         return subjects, left_out
+
+
+def _problem(scope: Scope, fleet: Fleet, ground: Ground, jobs: Jobs) -> Problem:
+    return Problem(
+        currency=ground.currency,
+        horizon_s=scope.horizon_s,
+        jobs=jobs.all(),
+        nodes=_nodes(fleet, ground, scope.horizon_s),
+        offers=tuple(ground.offers.values()),
+        most_moves=scope.most_moves,
+        hysteresis=scope.hysteresis,
+    )
 
 
 def _nodes(fleet: Fleet, ground: Ground, horizon_s: float) -> tuple[Node, ...]:

@@ -62,12 +62,12 @@ class Sums:
             if not self._nodes[name].removable:
                 continue  # it costs the same whatever is decided
             priced = self._snapshot.ground.prices[name]
-            cost = (priced.amount or ZERO) * self._hours
+            cost = (priced.likely or ZERO) * self._hours
             stays = ZERO if name in self._bundle.ended else cost
             yield _line("machine", name, cost, stays, priced.as_dict())
         for machine in self._bundle.machines:
             priced = self._snapshot.ground.prices[machine.offer]
-            cost = (priced.amount or ZERO) * self._hours
+            cost = (priced.likely or ZERO) * self._hours
             yield _line("machine", machine.name, ZERO, cost, priced.as_dict())
 
     def _double(self) -> Iterator[dict[str, Any]]:
@@ -78,7 +78,7 @@ class Sums:
             boots = [self._new[one.target].boot_s for one in mine if one.target in self._new]
             priced = self._snapshot.ground.prices[name]
             whole = Decimal(str(seconds + max(boots, default=0.0)))
-            cost = (priced.amount or ZERO) * whole / 3600
+            cost = (priced.likely or ZERO) * whole / 3600
             yield _line("double", name, ZERO, cost, priced.as_dict(), once=True)
 
     def _moves(self) -> Iterator[dict[str, Any]]:
@@ -98,14 +98,19 @@ class Sums:
         for step in self._bundle.steps:
             job = self._jobs[step.job]
             target = self._new.get(step.target) or self._nodes[step.target]
-            before = self._risk(job, self._nodes[step.source])
-            after = self._risk(job, target)
+            source = self._nodes[step.source]
+            before, after = self._risk(job, source), self._risk(job, target)
+            why = [self._why(one) for one in (source, target) if one.interruptions]
             if before or after:
-                basis = {"source": "expected interruptions of spot machines"}
+                basis = {"source": f"interruptions of spot machines: {'; '.join(why)}"}
                 yield _line("interruptions", step.job, before, after, basis)
 
     def _risk(self, job: Job, where: Node | Offer) -> Decimal:
         return Decimal(str(where.interruptions * job.interruption_cost)) * self._hours
+
+    def _why(self, where: Node | Offer) -> str:
+        name = where.name if isinstance(where, Node) else where.key
+        return self._snapshot.ground.risks[name].why
 
     def _site(self, step: Step) -> str:
         made = self._new.get(step.target)

@@ -12,7 +12,7 @@ from porter.domain.errors import Conflict, PorterError
 from porter.domain.migration import MigrationState
 from tests.saga.simulation import POINTS
 from tests.saga.world import World
-from tests.unit.db.test_schema import prove_up_and_down
+from tests.unit.db.test_schema import prove_old_notices_are_kept, prove_up_and_down
 
 pytestmark = pytest.mark.integration
 
@@ -26,6 +26,8 @@ def database(postgresql_url: str) -> Iterator[Database]:
 
 def test_schema_up_and_down(database: Database) -> None:
     prove_up_and_down(database)
+    database.downgrade("base")
+    prove_old_notices_are_kept(database)
 
 
 def test_schema_from_several_processes_at_once(postgresql_url: str) -> None:

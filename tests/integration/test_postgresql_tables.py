@@ -1,4 +1,4 @@
-"""What is proved of hosts, workloads and commands on SQLite holds on PostgreSQL too."""
+"""What is proved of hosts, workloads, history and commands on SQLite holds on PostgreSQL too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from porter.db.database import Database
 from tests.unit.db.test_desk import *  # noqa: F403 - the same tests, another database
+from tests.unit.db.test_history import *  # noqa: F403
 from tests.unit.db.test_hosts import *  # noqa: F403
 from tests.unit.db.test_ledger import *  # noqa: F403
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from porter.db.fleet import Fleets
+from porter.db.history import History
 from porter.db.plans import Plans
 from porter.db.policies import Policies
 from porter.db.proposals import ProposalRecord, Proposals, ProposalState
@@ -113,12 +114,14 @@ class Port:
             world.moves, self.plans, self.policies, world.registry, world.places, forecaster
         )
         self.oracle = Oracle()
+        self.history = History(database)
         self.photographer = Photographer(
             Fleets(database),
             self.policies,
             world.places,
             forecaster,
             estimator or Learned(forecaster),
+            self.history,
             rates,
         )
         self.proposer = Proposer(

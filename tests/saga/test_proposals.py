@@ -102,7 +102,7 @@ def test_the_machine_that_is_left_ends(apart: Port) -> None:
 
 
 def test_sums_are_exact_and_say_where_from(apart: Port) -> None:
-    [made] = apart.rebalance(to_one)
+    [made] = apart.rebalance(to_one, horizon_s=30 * 86400.0)
     sums = made.content["sums"]
     assert sums["currency"] == "USD"
     # Two machines at 0.02 an hour for 30 days; afterwards one.

@@ -49,7 +49,8 @@ def made_nodes(problem: Problem) -> list[Node]:
 
 
 def test_two_half_empty_machines_become_one(port: Port, world: World) -> None:
-    run, outcome = port.authority.run(Scope(seconds=1.0), ANN, world.now)
+    month = Scope(seconds=1.0, horizon_s=30 * 86400.0)
+    run, outcome = port.authority.run(month, ANN, world.now)
     assert run.state == "done"
     assert run.answer is not None
     assert run.answer["gap"] < 0.01

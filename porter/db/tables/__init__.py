@@ -19,6 +19,7 @@ from porter.db.tables.fleet import (
     stores,
     workloads,
 )
+from porter.db.tables.history import interruptions, memory_peaks, price_points, price_watches
 from porter.db.tables.moves import commands, events, migrations, settings, steps
 from porter.db.tables.people import answers, api_tokens, audit, grants, logins, sessions, users
 from porter.db.tables.webhooks import deliveries, webhooks
@@ -35,12 +36,16 @@ __all__ = [
     "grants",
     "hosts",
     "instances",
+    "interruptions",
     "join_tokens",
     "logins",
+    "memory_peaks",
     "metadata",
     "migrations",
     "plans",
     "policies",
+    "price_points",
+    "price_watches",
     "proposal_moves",
     "proposals",
     "rebalances",

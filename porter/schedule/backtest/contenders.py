@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from porter.schedule.backtest import market
+from porter.schedule import market
 from porter.schedule.backtest.pace import Pace
 from porter.schedule.backtest.replay import Box, Fleet, Load
 from porter.schedule.backtest.traces import OWN, SPOT, Priced, Trace, Workload
@@ -34,7 +34,7 @@ class Rules:
     payback_s: float | None = 3 * DAY
     min_saving: float = 0.0
     hysteresis: float = 0.05
-    think_s: float = 0.5
+    think_s: float = 1.0
     """Wall time for one decision."""
 
 
@@ -77,13 +77,15 @@ class Past:
         return market.price(priced.series.until(now), now, self._horizon_s).price
 
     def memory(self, one: Workload, now: float) -> int:
-        return market.memory(one.memory.until(now), now, one.limit)
+        """As live: what it takes now, as long as nobody has watched it for a day."""
+        room = market.memory(one.memory.until(now), now, one.limit)
+        return round(one.memory.at(now)) if room is None else room.memory
 
     def interruptions(self, site: str, kind: str, now: float) -> float:
-        seen = sum(
-            one.at <= now and (one.site, one.type) == (site, kind) for one in self._trace.outages
-        )
-        return market.interruptions(seen, now - self._since)
+        past = [(one.site, one.type) for one in self._trace.outages if one.at <= now]
+        span_s = now - self._since
+        all_types = market.Seen(len(past), span_s * len(self._trace.types))
+        return market.interruptions(market.Seen(past.count((site, kind)), span_s), all_types)
 
     def shunned(self, site: str, kind: str, now: float) -> bool:
         return False

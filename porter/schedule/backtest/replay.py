@@ -15,6 +15,7 @@ from random import Random
 from porter.domain.errors import Exhausted
 from porter.schedule.backtest.measured import GB
 from porter.schedule.backtest.traces import ON_DEMAND, OWN, SPOT, Priced, Trace, Workload, key
+from porter.schedule.market import INTERRUPTED_S
 from porter.schedule.optimiser.model import Step
 
 LEAST_BILLED_S = 60.0
@@ -26,7 +27,7 @@ class Worth:
 
     minute: float = 0.5
     """Of pause of one workload."""
-    restart_s: float = 180.0
+    restart_s: float = INTERRUPTED_S
     """A workload whose machine was taken away pauses so long: it begins anew elsewhere."""
 
     def pause(self, seconds: float) -> float:

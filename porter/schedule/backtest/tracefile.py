@@ -12,7 +12,6 @@ from typing import Any
 
 from porter.domain.errors import Invalid
 from porter.schedule.backtest.measured import MoveCosts
-from porter.schedule.backtest.series import Series
 from porter.schedule.backtest.traces import (
     Host,
     MachineType,
@@ -24,6 +23,7 @@ from porter.schedule.backtest.traces import (
     check,
     key,
 )
+from porter.schedule.series import Series
 
 VERSION = 1
 

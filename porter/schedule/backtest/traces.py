@@ -11,7 +11,7 @@ from functools import cached_property
 
 from porter.domain.errors import Invalid
 from porter.schedule.backtest.measured import MoveCosts
-from porter.schedule.backtest.series import Series
+from porter.schedule.series import Series
 
 ON_DEMAND, SPOT, OWN = "on_demand", "spot", "own"
 

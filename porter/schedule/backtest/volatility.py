@@ -18,7 +18,6 @@ from porter.domain.site import SiteKind
 from porter.providers.prices import snapshot
 from porter.schedule.backtest import starts
 from porter.schedule.backtest.measured import MoveCosts
-from porter.schedule.backtest.series import Series, flat
 from porter.schedule.backtest.traces import (
     ON_DEMAND,
     SPOT,
@@ -30,6 +29,7 @@ from porter.schedule.backtest.traces import (
     Workload,
     check,
 )
+from porter.schedule.series import Series, flat
 
 GIB = 1 << 30
 HOUR, DAY = 3600.0, 86400.0

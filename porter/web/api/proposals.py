@@ -240,6 +240,13 @@ class ExplanationOut(BaseModel):
     """The best that there was else."""
     saving: float | None
     """What that would have saved over the horizon; null: there was nothing."""
+    currency: str
+    """Of that; empty if no run has looked at it."""
+    needs: str
+    """What the room that is kept for it rests on; empty where it was not watched for a day."""
+    prices: str
+    """Of one that stays: what its machine and the next best are expected to cost, where prices were
+    seen to change."""
     proposal: str | None
     move: dict[str, Any] | None
     sums: dict[str, Any] | None
@@ -260,13 +267,17 @@ def get_explanation(control: Control, caller: Caller, name: str) -> ExplanationO
         "remedy": "porter rebalance run",
         "runner_up": "",
         "saving": None,
+        "currency": "",
+        "needs": "",
+        "prices": "",
         "proposal": None,
         "move": None,
         "sums": None,
     }
     if run is None:
         return ExplanationOut(**nothing)
-    known = {"rebalance": run.id, "at": moment(run.started)}
+    currency = str((run.problem or {}).get("currency", ""))
+    known = {"rebalance": run.id, "at": moment(run.started), "currency": currency}
     if name in (run.stays or {}):
         return ExplanationOut(**{**nothing, **known, "outcome": "stays", **(run.stays or {})[name]})
     for proposal in control.proposals.all(rebalance=run.id, limit=1000):
@@ -286,6 +297,8 @@ def _moves(proposal: ProposalRecord, wish: dict[str, Any]) -> dict[str, Any]:
         "remedy": "",
         "runner_up": str(other.get("what", "")),
         "saving": None if "saving" not in other else float(other["saving"]),
+        "currency": sums["currency"],
+        "needs": wish.get("needs", ""),
         "proposal": proposal.id,
         "move": wish,
         "sums": sums,

@@ -15,6 +15,7 @@ from porter.db.listing import Page
 from porter.db.proposals import ProposalRecord
 from porter.db.rebalances import RebalanceRecord
 from porter.domain.identity import FLEET, PROJECT_NAME, Permission
+from porter.domain.scheduling import HORIZON_S
 from porter.schedule.snapshot import Scope
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
@@ -36,7 +37,7 @@ class RebalanceIn(Body):
         default_factory=lambda: ["*"]
     )
     """Patterns of names."""
-    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = 30 * 86400.0
+    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = HORIZON_S
     """Seconds for which what is decided now is expected to last."""
     most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None

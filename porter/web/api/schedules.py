@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from porter.db.schedules import ScheduleRecord
 from porter.domain.identity import FLEET, PROJECT_NAME, Permission
+from porter.domain.scheduling import HORIZON_S
 from porter.domain.windows import Window, checked, next_opening
 from porter.schedule.clockwork import GRACE
 from porter.web.access import Caller, demand
@@ -37,7 +38,7 @@ class ScheduleIn(Body):
         default_factory=lambda: ["*"]
     )
     """Patterns of names."""
-    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = 30 * 86400.0
+    horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = HORIZON_S
     """Seconds for which what is decided is expected to last."""
     most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None

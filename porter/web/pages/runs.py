@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 
 from porter.domain.identity import Permission, Principal
+from porter.domain.scheduling import HORIZON_S
 from porter.web.access import Caller
 from porter.web.pages import savings
 from porter.web.pages.api import Api, Reader
@@ -19,7 +20,7 @@ router = pages()
 SHOWN = 100
 STAYS = 200
 """So many workloads that stay are shown; the search narrows it down."""
-HORIZONS = (1, 7, 30, 90, 365)
+HORIZONS = (1, 2, 7, 30, 90, 365)
 """Days for which what is decided may be expected to last."""
 DAY = 86400
 FIGURES = {
@@ -58,7 +59,10 @@ def _asking(
         "everywhere": mine is None,
         "projects": names,
         "may_ask": mine is None or bool(names),
-        "horizons": [(days * DAY, f"{days} day{'' if days == 1 else 's'}") for days in HORIZONS],
+        "horizons": [
+            (days * DAY, f"{days} day{'' if days == 1 else 's'}", days * DAY == HORIZON_S)
+            for days in HORIZONS
+        ],
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
 
 from porter.db.proposals import MoveRecord
+from porter.domain.scheduling import HORIZON_S
 from porter.web.api.proposals import ProposalOut
 from tests.unit.cli.test_plans import Stub, run
 from tests.unit.cli.test_plans import stub as stub  # a fixture
@@ -51,7 +53,7 @@ def test_runs(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "rebalance", "run", "--workload", "shop-*", "--currency", "EUR")
     assert code == 0
     assert stub.seen[-1][1] == {
-        "horizon": 2592000.0,
+        "horizon": HORIZON_S,
         "most_moves": 20,
         "seconds": 5,
         "workloads": ["shop-*"],
@@ -132,6 +134,18 @@ def test_executing_waits_for_the_end_and_shows_the_account(
     assert "Ann stopped it" in run(capsys, "proposal", "stop", MADE.id)[1]
 
 
+def test_sums_say_what_prices_are_expected_to_be(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "expected 0.021 USD/h over 48 h (now 0.02), from 312 prices over 13 days"
+    shown = copy.deepcopy(PROPOSAL)
+    shown["content"]["sums"]["lines"][0]["basis"]["expected"] = {"amount": "0.021", "why": why}
+    stub.routes["GET", PATH] = shown
+    out = run(capsys, "proposal", "show", MADE.id)[1]
+    assert " ".join(why.split()[:3]) in out
+    assert "everything stays as it is (0 USD)" in out
+
+
 def test_explain_names_what_binds_and_what_would_change_it(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,13 +159,17 @@ def test_explain_names_what_binds_and_what_would_change_it(
         "remedy": "allow west",
         "runner_up": "west/small/on_demand",
         "saving": 3.5,
+        "currency": "USD",
+        "needs": "room for 1.02 GB: what was enough for 95% of 7 days, and 2% more",
+        "prices": "west/small/spot: expected 0.021 USD/h",
         "proposal": None,
         "move": None,
         "sums": None,
     }
     stub.routes["GET", "/v1/workloads/db/explanation"] = stays
     out = run(capsys, "proposal", "explain", "db")[1]
-    for word in ("residency: west is forbidden", "allow west", "which would save 3.50", "r1"):
+    binds, best = "residency: west is forbidden", "which would save 3.50 USD over the horizon"
+    for word in (binds, "allow west", best, "room for 1.02 GB", "expected 0.021", "r1"):
         assert word in out
     moves = {
         "outcome": "moves",

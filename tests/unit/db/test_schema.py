@@ -11,7 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from porter.db.database import SCRIPTS, Database
-from porter.db.tables import metadata
+from porter.db.tables import events, instances, metadata
+from porter.db.tables.history import interruptions
 
 
 def tables_of(database: Database) -> set[str]:
@@ -36,6 +37,37 @@ def prove_up_and_down(database: Database) -> None:
 def test_up_and_down(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'porter.sqlite3'}")
     prove_up_and_down(database)
+    database.close()
+
+
+def prove_old_notices_are_kept(database: Database) -> None:
+    """Those of spot machines from before interruptions had a table. Also used with PostgreSQL."""
+    database.upgrade("0007")
+    with database.write() as c:
+        nothing = ("host_name", "instance", "public_address", "token", "reason")
+        machine = dict.fromkeys(nothing, "") | {"site": "aws:east", "instance_type": "m5.large"}
+        numbers = {"created": 1.0, "wake_at": 1.0}
+        for host, terms in (("h1", "spot"), ("h2", "on_demand")):
+            new = {"key": f"k-{host}", "host": host, "state": "gone", "quote": {"terms": terms}}
+            c.execute(sa.insert(instances).values(**machine, **numbers, **new))
+        told = {"workload": "", "message": "it is taken away", "migration": None}
+        for at, host, kind in (
+            *((5.0, "h1", "terminate"), (9.0, "h1", "terminate"), (6.0, "h1", "maintenance")),
+            *((7.0, "h2", "terminate"), (8.0, "gone", "stop")),
+        ):
+            data = {"host": host, "kind": kind, "at": ""}
+            c.execute(sa.insert(events).values(at=at, kind="host.notice", data=data, **told))
+    database.upgrade()
+    with database.read() as c:
+        kept = [tuple(row) for row in c.execute(sa.select(interruptions))]
+    assert kept == [("h1", "terminate", "", "aws:east", "m5.large", 5.0)]
+    database.downgrade("0007")
+    assert "interruptions" not in tables_of(database)
+
+
+def test_old_notices_are_kept(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'porter.sqlite3'}")
+    prove_old_notices_are_kept(database)
     database.close()
 
 

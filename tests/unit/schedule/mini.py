@@ -7,7 +7,6 @@ from math import inf
 from typing import Any
 
 from porter.schedule.backtest.measured import GB, MoveCosts
-from porter.schedule.backtest.series import Series, flat
 from porter.schedule.backtest.traces import (
     ON_DEMAND,
     SPOT,
@@ -19,6 +18,7 @@ from porter.schedule.backtest.traces import (
     Workload,
     key,
 )
+from porter.schedule.series import Series, flat
 
 HOUR = 3600.0
 NORTH, SOUTH = "aws:north", "gcp:south"

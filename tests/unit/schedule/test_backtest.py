@@ -14,9 +14,9 @@ from porter.schedule.backtest.measured import GB
 from porter.schedule.backtest.pace import Pace
 from porter.schedule.backtest.picture import draw
 from porter.schedule.backtest.replay import Fleet, Worth
-from porter.schedule.backtest.series import Series, flat
 from porter.schedule.backtest.traces import OWN, SPOT, Host, Outage, Trace
 from porter.schedule.optimiser.model import Answer, Bundle, Problem, Step, Sums
+from porter.schedule.series import Series, flat
 from tests.unit.schedule.mini import (
     HOUR,
     NORTH,

@@ -17,8 +17,8 @@ from porter.domain.site import SiteKind
 from porter.providers.prices import snapshot
 from porter.schedule.backtest import starts, tracefile, volatility
 from porter.schedule.backtest.measured import documents, from_receipts
-from porter.schedule.backtest.series import Series
 from porter.schedule.backtest.traces import ON_DEMAND, OWN, SPOT, Trace, check
+from porter.schedule.series import Series
 from tests.unit.schedule import mini
 
 SMALL = volatility.Size(days=1.0, history_d=3.0, workloads=12)

@@ -20,7 +20,9 @@ from tests.unit.web.offered import example
 NEW = "aws:eu-west-1/c6i.large/spot#1"
 LIST = {"unit": "hour", "as_of": "2026-11-26", "source": "aws price list"}
 OLD = {"item": "m5.xlarge", "amount": "0.192", "currency": "USD", "terms": "on_demand", **LIST}
+FORETOLD = "expected 0.0335 USD/h over 48 h (now 0.0321), from 312 prices over 13 days"
 SPOT = {"item": "c6i.large", "amount": "0.0321", "currency": "USD", "terms": "spot", **LIST}
+SPOT = {**SPOT, "expected": {"amount": "0.033500", "why": FORETOLD}}
 TRAFFIC = {
     "item": "egress",
     "amount": "0.184",

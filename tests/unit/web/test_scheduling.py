@@ -62,6 +62,7 @@ def test_a_run_says_why_everything_stays(serving: Serving, cloud: Cloud) -> None
         told = api.get("/v1/workloads/shop/explanation").json()
         assert (told["outcome"], told["rebalance"]) == ("stays", found["id"])
         assert told["why"] == found["stays"]["shop"]["why"]
+        assert (told["currency"], told["needs"]) == ("USD", "")
         refused(api.post("/v1/rebalances", json={"horizon": 1}), 422, "")
         refused(api.get("/v1/rebalances/none"), 404, "cannot find the run")
 
@@ -98,7 +99,7 @@ def test_decided_by_another_person_and_executed_once(serving: Serving, cloud: Cl
         assert (account["paid"], account["saving"], account["unknown"]) == ("0", "0", [])
         told = ann_api.get("/v1/workloads/shop/explanation").json()
         assert (told["outcome"], told["proposal"]) == ("moves", made.id)
-        assert told["sums"]["saving"] == "14.4"
+        assert (told["sums"]["saving"], told["currency"]) == ("14.4", "USD")
         stopped = ann_api.post(f"{where}/stop", json={"reason": "slow"})
         assert "stopped it: slow" in stopped.json()["stopping"]
         refused(bob_api.post(f"{where}/decline", json={"reason": "late"}), 409, "executing")

@@ -14,7 +14,7 @@ from porter.db.proposals import ProposalRecord, ProposalState
 from porter.domain.identity import Role
 from tests.unit.web.conftest import Serving, served
 from tests.unit.web.pages.test_desk_pages import page
-from tests.unit.web.rich import asked, outcome, rich, stay, stood
+from tests.unit.web.rich import FORETOLD, asked, outcome, rich, stay, stood
 from tests.unit.web.test_plans import token
 from tests.unit.web.test_scheduling import NIGHTLY
 
@@ -90,6 +90,7 @@ def test_a_proposal_shows_sums_waves_and_what_one_may(place: Serving, ann: str) 
         assert 'data-opens="execute"' not in shown
     for word in ("Wave 2", "138.24", "aws price list", "2026-11-26", "2 moves to rack-2", "ann"):
         assert word.lower() in shown.lower()
+    assert shown.count(FORETOLD) == 2, "beside the new machine, and in the sums"
     assert re.search(r'<rect class="once" x="[\d.]+" width="0\.\d+"', shown)
 
 
@@ -127,6 +128,7 @@ def test_a_run_says_how_good_it_is_and_why_the_rest_stays(
     listed = page(web, "/rebalances")
     assert made.rebalance in listed
     assert 'data-api="POST /v1/rebalances"' in listed
+    assert '<option value="172800" selected>2 days</option>' in listed
 
 
 def test_a_schedule_tells_when_and_what_then(web: httpx.Client) -> None:
