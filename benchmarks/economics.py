@@ -68,6 +68,20 @@ def row(level: str, fleet: str, outcomes: Sequence[Outcome]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def together(outcomes: Sequence[Outcome]) -> str:
+    """All of these weeks as one bill."""
+
+    def saved(run: str) -> float:
+        return sum(one.saving(getattr(one, run)) for one in outcomes)
+
+    never, known = sum(one.never.tally.total for one in outcomes), saved("clairvoyant")
+    porter, greedy = saved("porter"), saved("greedy")
+    return (
+        f"of {never:.0f} the clairvoyant saves {known:.0f}, Porter {porter:.0f} "
+        f"({porter / known:.1%}), the greedy rule {greedy:.0f} ({greedy / known:.1%})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
@@ -92,6 +106,9 @@ def main() -> None:
     print(HEAD)
     for (level, fleet), outcomes in found.items():
         print(row(level, fleet, outcomes))
+    for kind in (*told.levels, *told.fleets):
+        print(f"{kind}: {together([one for key in found for one in found[key] if kind in key])}")
+    print(f"together: {together([one for many in found.values() for one in many])}")
     panels = [
         (f"{level}, fleet as {fleet}", outcomes[0])
         for (level, fleet), outcomes in found.items()
