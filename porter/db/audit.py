@@ -39,13 +39,9 @@ class Audit:
         self._db = database
 
     def append(self, entry: Entry) -> Entry:
-        """Write an entry behind the last one. Returns it as it stands there.
-
-        One writer at a time: SQLite's transaction takes the write lock, PostgreSQL's this one.
-        """
+        """Write an entry behind the last one. Returns it as it stands there."""
         with self._db.write() as c:
-            if not self._db.sqlite:
-                c.execute(sa.select(sa.func.pg_advisory_xact_lock(CHAIN_LOCK)))
+            self._db.alone(c, CHAIN_LOCK)
             placed = follow(self._head(c), entry)
             c.execute(sa.insert(t.audit).values(**asdict(placed)))
             return placed

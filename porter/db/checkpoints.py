@@ -247,10 +247,9 @@ class Checkpoints:
             "rival": None,
             "seen_at": now,
         }
-        known = c.execute(sa.update(w).where(w.c.name == record.workload).values(**values))
-        if known.rowcount == 0:
-            more = {"id": rows.new_id("w"), "image": home.image, "memory_bytes": 0}
-            c.execute(sa.insert(w).values(name=record.workload, **more, **values))
+        more = {"id": rows.new_id("w"), "image": home.image, "memory_bytes": 0}
+        new = self._db.insert(w).values(name=record.workload, **more, **values)
+        c.execute(new.on_conflict_do_update(index_elements=["name"], set_=values))
         rows.bump_network(c)
 
     def _event(

@@ -75,9 +75,14 @@ class Database:
     def schema_lock(self) -> Iterator[sa.Connection]:
         """A write transaction that nobody else who changes the schema can enter meanwhile."""
         with self.write() as connection:
-            if not self.sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            self.alone(connection, SCHEMA_LOCK)
             yield connection
+
+    def alone(self, connection: sa.Connection, lock: int) -> None:
+        """Wait until nobody else is between this call with the same number and the end of a
+        transaction. On SQLite there is one writer at a time anyway."""
+        if not self.sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to a revision. Safe to call from several processes at once."""

@@ -236,8 +236,7 @@ class Proposals:
         is given the moves begun within a day, without this one. Nobody else counts meanwhile.
         Infinity: the lease was lost."""
         with self._db.write() as c:
-            if not self._db.sqlite:
-                c.execute(sa.select(sa.func.pg_advisory_xact_lock(BUDGET_LOCK)))
+            self._db.alone(c, BUDGET_LOCK)
             if not proposed.held(c, carrying):
                 return math.inf
             free = free_at(proposed.begun_since(c, now - DAY, move))

@@ -18,6 +18,8 @@ from porter.protocol import codec
 from porter.protocol.joining import Network, Route
 
 SUBNET = ipaddress.ip_network("10.77.0.0/16")
+RANGES_LOCK = 0x52616E676573
+"""Held while a host is given a range: two at once would be given the same one."""
 
 
 class TokenUnknown(Denied):
@@ -69,6 +71,7 @@ class Registry:
     def expect(self, name: str, site: str, now: float) -> HostRecord:
         """A host that will join later: it has an id and a range, but no certificate yet."""
         with self._db.write() as c:
+            self._db.alone(c, RANGES_LOCK)
             host_id = rows.new_id("h")
             c.execute(
                 sa.insert(t.hosts).values(
@@ -154,6 +157,7 @@ class Registry:
         }
         h = t.hosts
         with self._db.write() as c:
+            self._db.alone(c, RANGES_LOCK)
             known = c.execute(sa.update(h).where(h.c.id == host_id).values(**values))
             if known.rowcount == 0:
                 if c.execute(sa.select(h.c.id).where(h.c.name == name)).first() is not None:

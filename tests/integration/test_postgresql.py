@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from porter.db.database import Database
-from porter.domain.errors import Conflict, PorterError
+from porter.domain.errors import Conflict
 from porter.domain.migration import MigrationState
 from tests.saga.simulation import POINTS
 from tests.saga.world import World
+from tests.together import together
 from tests.unit.db.test_schema import prove_old_notices_are_kept, prove_up_and_down
 
 pytestmark = pytest.mark.integration
@@ -32,22 +33,10 @@ def test_schema_up_and_down(database: Database) -> None:
 
 def test_schema_from_several_processes_at_once(postgresql_url: str) -> None:
     databases = [Database(postgresql_url) for _ in range(4)]
-    problems: list[PorterError] = []
-
-    def upgrade(database: Database) -> None:
-        try:
-            database.upgrade()
-        except PorterError as error:
-            problems.append(error)
-
-    threads = [threading.Thread(target=upgrade, args=(one,)) for one in databases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    ended = together([one.upgrade for one in databases])
     for one in databases:
         one.close()
-    assert problems == []
+    assert ended == [None] * 4
 
 
 @pytest.fixture
@@ -85,56 +74,28 @@ def test_the_source_dies(world: World, point: str) -> None:
 
 
 def test_of_many_requests_at_once_one_wins(world: World) -> None:
-    made: list[str] = []
-    refused: list[str] = []
-    barrier = threading.Barrier(8)
-
-    def ask(key: str | None) -> None:
-        barrier.wait()
-        try:
-            made.append(world.move("shop", "cloud", key=key))
-        except Conflict as error:
-            refused.append(str(error))
-
-    threads = [threading.Thread(target=ask, args=(None,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 1
-    assert len(refused) == 7
-    world.run(made[0])
-    made.clear()
-    refused.clear()
-
-    def ask_back() -> None:
-        barrier.wait()
-        try:
-            made.append(world.move("shop", "onprem", key="k"))
-        except Conflict as error:
-            refused.append(str(error))
-
-    threads = [threading.Thread(target=ask_back) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(made)) == 1
-    assert len(made) == 8, refused
+    asked = together([lambda: world.move("shop", "cloud")] * 8)
+    [made] = [one for one in asked if not isinstance(one, Conflict)]
+    world.run(str(made))
+    same = together([lambda: world.move("shop", "onprem", key="k")] * 8)
+    assert len(set(same)) == 1, same
 
 
 def test_of_many_workers_one_leads(world: World) -> None:
     migration = world.move("shop", "cloud")
-    claims: list[object] = []
-    barrier = threading.Barrier(6)
-
-    def claim() -> None:
-        barrier.wait()
-        claims.append(world.journal.claim(migration, world.now, 6.0))
-
-    threads = [threading.Thread(target=claim) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    claims = together([lambda: world.journal.claim(migration, world.now, 6.0)] * 6)
     assert sum(one is not None for one in claims) == 1
+
+
+def test_hosts_at_once_get_ranges_of_their_own(world: World) -> None:
+    def expect(number: int) -> object:
+        return world.registry.expect(f"new-{number}", "aws", world.now)
+
+    def join(number: int) -> object:
+        return world.host(f"joining-{number}")
+
+    calls = [partial(call, number) for number in range(8) for call in (expect, join)]
+    given = together(calls)
+    assert len(given) == len(calls)
+    taken = [host.range for host in world.registry.hosts()]
+    assert len(set(taken)) == len(taken) >= len(calls)

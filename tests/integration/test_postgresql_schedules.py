@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -15,6 +14,7 @@ from porter.schedule.optimiser.model import Bundle, Problem
 from tests.saga.port import ANN, BOB, Port, bundle
 from tests.saga.test_schedules import MONDAY, WEST, prove_once_only, to_new
 from tests.saga.world import World
+from tests.together import together
 
 pytestmark = pytest.mark.integration
 
@@ -32,26 +32,6 @@ def port(postgresql_url: str) -> Iterator[Port]:
     port.oracle.say = to_new
     yield port
     database.close()
-
-
-def together(calls: list[Callable[[], object]]) -> list[object]:
-    """All at once; what each gave, or the error it ended with."""
-    ready = threading.Barrier(len(calls))
-    results: list[object] = []
-
-    def one(call: Callable[[], object]) -> None:
-        ready.wait()
-        try:
-            results.append(call())
-        except PorterError as error:
-            results.append(error)
-
-    threads = [threading.Thread(target=one, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_of_three_replicas_one_runs(port: Port) -> None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from porter.db.base import DecisionRecord, HostRecord, WorkloadRecord
 from porter.db.moves import Story
@@ -26,10 +26,27 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=
 NOT_UNDOING = (MigrationState.ROLLED_BACK, MigrationState.FAILED)
 
 
+_AGREEING: list[dict[str, bool | str]] = [
+    {"fence": False, "fenced": False},
+    {"run_on": "source", "fence": False},
+    {"run_on": "source", "fenced": False},
+]
+"""What `resolve` checks, for those who read the schema."""
+
+
 class Resolution(Body):
     """How a held migration ends. To run it on the source, it must be sure that the target does not
     and never will: with `fence` Porter has the target's machine powered off, with `fenced` the
     caller declares to have done so. Neither is needed where the target answers that it lost it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {name: {"const": value} for name, value in one.items()}}
+                for one in _AGREEING
+            ]
+        }
+    )
 
     run_on: Literal["source", "target"]
     reason: Annotated[str, Field(min_length=1, max_length=500)]

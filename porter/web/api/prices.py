@@ -89,8 +89,8 @@ class WorkloadPricesOut(BaseModel):
 @router.get("/prices", dependencies=[allowed(Permission.READ)])
 def list_prices(
     control: Control,
+    types: Annotated[list[str], Query(alias="type", max_length=100, default_factory=list)],
     site: str = "",
-    types: Annotated[list[str] | None, Query(alias="type")] = None,
     terms: Terms = "on_demand",
 ) -> list[QuoteOut]:
     """Prices at one site, or at all; without types, of the smallest ones that can be had there, and

@@ -21,7 +21,7 @@ from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control, person_name
 from porter.web.api.paging import Paged
 from porter.web.api.proposals import ProposalOut, all_shown
-from porter.web.api.schemas.base import Body, moment
+from porter.web.api.schemas.base import WHOLE, Body, moment
 from porter.wiring import ControlPlane
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["rebalances"])
@@ -39,7 +39,7 @@ class RebalanceIn(Body):
     """Patterns of names."""
     horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = HORIZON_S
     """Seconds for which what is decided now is expected to last."""
-    most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
+    most_moves: Annotated[int, Field(ge=1, le=1000), WHOLE] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     """In which is reckoned; null: in which most prices are told."""
     seconds: Annotated[float, Field(ge=0.1, le=60)] = 5.0

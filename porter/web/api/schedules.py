@@ -19,7 +19,7 @@ from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
 from porter.web.api.rebalances import Pattern
-from porter.web.api.schemas.base import Body, moment
+from porter.web.api.schemas.base import WHOLE, Body, moment
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, dependencies=SECURED, tags=["schedules"])
 Named = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z0-9-]+$")]
@@ -28,9 +28,9 @@ Named = Annotated[str, Path(min_length=1, max_length=63, pattern="^[a-z0-9-]+$")
 class ScheduleIn(Body):
     """When, about what, and what becomes of it."""
 
-    cron: Annotated[str, Field(max_length=200)]
+    cron: Annotated[str, Field(max_length=200, json_schema_extra={"format": "cron"})]
     """Five fields, as for cron."""
-    zone: Annotated[str, Field(max_length=64)] = "UTC"
+    zone: Annotated[str, Field(max_length=64, json_schema_extra={"format": "time-zone"})] = "UTC"
     """`Europe/Berlin`, `UTC` …"""
     project: Annotated[str, Field(pattern=f"^{PROJECT_NAME.pattern}$")] | None = None
     """Null: workloads of all projects."""
@@ -40,7 +40,7 @@ class ScheduleIn(Body):
     """Patterns of names."""
     horizon: Annotated[float, Field(ge=3600, le=366 * 86400)] = HORIZON_S
     """Seconds for which what is decided is expected to last."""
-    most_moves: Annotated[int, Field(ge=1, le=1000)] = 20
+    most_moves: Annotated[int, Field(ge=1, le=1000), WHOLE] = 20
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     dry_run: bool = False
     """Only say what would be proposed."""

@@ -29,7 +29,7 @@ from porter.domain.webhook import GRACE, DeliveryState, Health, kinds
 from porter.web.access import Caller, demand
 from porter.web.api.common import PROBLEMS, SECURED, Control
 from porter.web.api.paging import Paged
-from porter.web.api.schemas.base import Body, Moment, moment
+from porter.web.api.schemas.base import WHOLE, Body, Moment, moment
 from porter.webhooks.guard import LONGEST, check, parse
 from porter.webhooks.signing import Secrets, new_secret, seal, unseal
 from porter.wiring import ControlPlane
@@ -60,7 +60,7 @@ class RotateIn(Body):
 class ReplayIn(Body):
     """With neither, all that was given up or cancelled is sent again."""
 
-    event: Annotated[int | None, Field(ge=1, lt=2**63)] = None
+    event: Annotated[int | None, Field(ge=1, lt=2**63), WHOLE] = None
     since: Annotated[Moment | None, Field(strict=False)] = None
     """All events from then on."""
 

@@ -227,6 +227,12 @@ def test_what_cannot_be_moved(api: httpx.Client, cloud: Cloud) -> None:
     assert api.get("/v1/migrations").json() == []
     for ttl in (True, "60", None):
         refused(api.post("/v1/join-tokens", json={"ttl": ttl}), 422, "cannot read the request")
+    for number, status in ((20.0, 200), (20.5, 422), (0.0, 422), (True, 422), ("20", 422)):
+        body = {"cron": "0 3 * * *", "most_moves": number}
+        answer = api.put("/v1/schedules/nightly", json=body)
+        assert answer.status_code == status, number
+        if status == 200:
+            assert answer.json()["spec"]["most_moves"] == 20
 
 
 def test_the_dry_run_says_what_stands_in_the_way(api: httpx.Client, cloud: Cloud) -> None:

@@ -29,6 +29,10 @@ def _amount(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _rfc3339(value: object) -> object:
     if isinstance(value, str) and _RFC3339.fullmatch(value) is None:
         raise ValueError("it is no time like 2026-01-31T12:00:00Z")
@@ -48,6 +52,9 @@ Price = Annotated[
         }
     ),
 ]
+
+WHOLE = BeforeValidator(_whole)
+"""Of an integer in a request: to JSON 3.0 is one, too."""
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 """A time of a request (RFC 3339); others than that are not guessed at."""
