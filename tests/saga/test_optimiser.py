@@ -16,6 +16,7 @@ from porter.schedule.optimiser.evaluate import Accountant, violations
 from porter.schedule.optimiser.fleet import Draft, Fleet
 from porter.schedule.optimiser.model import Answer, Bundle, Problem
 from porter.schedule.optimiser.optimise import optimise
+from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import Pooled
 from porter.schedule.optimiser.solver import solve
 from tests.fleets import BruteForce, Size, Target, fleets
@@ -78,8 +79,14 @@ def test_small_fleets_get_the_best_there_is(problem: Problem) -> None:
     best = BruteForce(problem).best()
     assert answer.cost == pytest.approx(best, rel=1e-6, abs=1e-9)
     assert answer.bound <= best * (1 + 1e-9) + 1e-9
-    pooled = Pooled(Fleet(problem))
+    fleet = Fleet(problem)
+    pooled = Pooled(fleet)
     assert solve(pooled.program, 20).bound + pooled.constant <= best + 1e-6
+    free = np.zeros((fleet.count, fleet.places))
+    placed = Placed(fleet, fleet.being(), free, fleet.room.astype(float), fleet.cores)
+    proven = list(placed.bounds(time.monotonic() + 20))
+    assert proven == sorted(proven)
+    assert proven[-1] <= best + 1e-6
 
 
 @settings(CALM, max_examples=60)

@@ -1,7 +1,8 @@
-"""Large fleets: a bound from pools, and a plan from their prices.
+"""Large fleets: a plan from the prices of linear programs, and a bound.
 
-While one thread proves a bound on the pooled program, this one decides which nodes stay and how
-many machines are made, puts the jobs into them by a linear program, and searches on from there.
+By the prices of pools it is decided which nodes stay and how many machines are made; jobs are put
+into them by a linear program, and a search goes on from there. Meanwhile another thread looks for a
+better beginning, which is searched on from as soon as it is there, and then proves a bound.
 """
 
 from __future__ import annotations
@@ -15,90 +16,120 @@ from porter.schedule.optimiser.assign import Prices, assign
 from porter.schedule.optimiser.bundles import Sorted
 from porter.schedule.optimiser.evaluate import Accountant
 from porter.schedule.optimiser.exact import Found, look
-from porter.schedule.optimiser.fleet import Fleet
+from porter.schedule.optimiser.fleet import Fleet, cost_of
+from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import Pooled
 from porter.schedule.optimiser.search import Search
-from porter.schedule.optimiser.skeleton import skeleton
+from porter.schedule.optimiser.skeleton import Skeleton, framed, prices_of, skeleton
 from porter.schedule.optimiser.solver import INF, relaxed, run, solve
 
 SPARE = 0.01
 """This part of every place is left empty when nodes are chosen."""
+CELLS = 1_000_000
+"""Up to so many jobs times places, the program over single places is worth its time."""
+FRAME, SINGLE = 0.7, 0.8
+"""Parts of the time that is left, at most: for a better beginning, and for a better bound."""
+LEAST = 0.2
+"""A better beginning comes too late when less than this part of the search's time is left."""
 COLUMNS = 20_000
-"""Up to so many the pooled program is solved with its whole numbers, for the bound."""
+"""Up to so many, the pooled program is solved with its whole numbers."""
 HEAT = 5e-5
 """This part of the cost may be lost in one try of the search at first."""
 CLOSE = 1e-6
 """A plan that is so near to the bound is the best there is."""
-SLICES = 4
+SLICES = 10
 """The search is looked at so many times: what is best on paper may not be worth it bundle by
 bundle."""
 
 
-class Bound:
-    """Proven in a thread of its own, until a deadline: first by the linear program, and when the
-    plan needs the processors less, by the whole pooled one."""
+class Aside:
+    """What a thread of its own finds out until a deadline: a better beginning, by the program over
+    single places, and the bound. That is proven by the pooled linear program, by the one over
+    single places, and by the pooled one with its whole numbers."""
 
     def __init__(self, fleet: Fleet, deadline: float) -> None:
-        self.deadline = deadline
-        self.value = -INF
-        self._pooled = Pooled(fleet)
+        self.bound = -INF
+        self.frame: Skeleton | None = None
+        self._fleet, self._deadline = fleet, deadline
         self._pool = ThreadPoolExecutor(1)
-        self._futures = [self._pool.submit(self._linear)]
+        self._future = self._pool.submit(self._find_out)
 
-    def go_on(self) -> None:
+    def _find_out(self) -> None:
+        fleet, pooled = self._fleet, Pooled(self._fleet)
+        highs = relaxed(pooled.program)
+        if not run(highs, self._deadline):
+            return
+        self.bound = float(highs.getInfo().objective_function_value) + pooled.constant
+        if fleet.count * fleet.places <= CELLS:
+            price = prices_of(pooled, np.array(highs.getSolution().row_dual))
+            self.frame = framed(pooled, highs, SPARE, self._part(FRAME))
+            price = price if self.frame is None else self.frame.price
+            placed = Placed(fleet, fleet.being(), price, fleet.room.astype(float), fleet.cores)
+            for proven in placed.bounds(self._part(SINGLE)):
+                self.bound = max(self.bound, proven)
+        left = self._deadline - time.monotonic()
         # on large ones HiGHS does not look at the clock often enough
-        if len(self._futures) == 1 and self._pooled.program.columns < COLUMNS:
-            self._futures.append(self._pool.submit(self._whole))
-
-    def _linear(self) -> None:
-        highs = relaxed(self._pooled.program)
-        if run(highs, self.deadline):
-            objective = float(highs.getInfo().objective_function_value)
-            self.value = max(self.value, objective + self._pooled.constant)
-
-    def _whole(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left > 0.05:
-            solved = solve(self._pooled.program, left, gap=1e-4)
+        if pooled.program.columns < COLUMNS and left > 0.05:
+            solved = solve(pooled.program, left, gap=1e-4)
             if np.isfinite(solved.bound):
-                self.value = max(self.value, solved.bound + self._pooled.constant)
+                self.bound = max(self.bound, solved.bound + pooled.constant)
+
+    def _part(self, part: float) -> float:
+        """The moment when this part of the time that is left now will be over."""
+        now = time.monotonic()
+        return now + part * (self._deadline - now)
 
     def wait(self) -> float:
-        for future in self._futures:
-            future.result()
+        self._future.result()
         self._pool.shutdown()
-        return self.value
+        return self.bound
 
 
 def aggregate(fleet: Fleet, accountant: Accountant, deadline: float, best: Sorted) -> Found:
     """The best plan found until the deadline, and a proven bound."""
     found = Found(best, fleet.stay_total - best.saving, 0.0)
-    bound = Bound(fleet, deadline)
+    aside = Aside(fleet, deadline)
     try:
-        _plan(fleet, accountant, deadline, found, bound)
+        _plan(fleet, accountant, deadline, found, aside)
     finally:
-        proven = bound.wait()
+        proven = aside.wait()
     found.bound = min(found.cost, max(0.0, proven))
     return found
 
 
-def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, bound: Bound) -> None:
-    """One plan from its beginning, searched on until the time is up."""
+def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside: Aside) -> None:
+    """One plan from its beginning, searched on until there is a better beginning, and then from
+    that until the time is up."""
     now = time.monotonic()
     frame = skeleton(Pooled(fleet, SPARE), now + 0.6 * (end - now))
     if frame is None:
         return
-    prices = Prices(fleet, frame)
     now = time.monotonic()
-    yard = assign(fleet, frame, prices, now + 0.4 * (end - now), now + 0.8 * (end - now))
-    bound.go_on()
-    look(fleet, accountant, yard.draft(), found)
-    search = Search(yard, np.flatnonzero(prices.mobile))
-    start = time.monotonic()
+    search = _begin(fleet, frame, now + 0.4 * (end - now), now + 0.8 * (end - now))
+    look(fleet, accountant, search.yard.draft(), found)
+    start, waiting = time.monotonic(), True
+    rivals = [search]
     for part in range(SLICES):
-        if found.cost - bound.value <= CLOSE * found.cost:
+        if found.cost - aside.bound <= CLOSE * found.cost:
             return
+        now = time.monotonic()
+        if waiting and aside.frame is not None and end - now > LEAST * (end - start):
+            waiting = False
+            other = _begin(fleet, aside.frame, now + 0.3 * (end - now), now + 0.8 * (end - now))
+            look(fleet, accountant, other.yard.draft(), found)
+            rivals.append(other)
         until = start + (end - start) * (part + 1) / SLICES
-        if until > time.monotonic():
-            search.run(until, HEAT * found.cost * (SLICES - 1 - part) / SLICES)
-            look(fleet, accountant, yard.draft(), found)
+        left = until - time.monotonic()
+        if left <= 0:
+            continue
+        heat = HEAT * found.cost * (SLICES - 1 - part) / SLICES
+        for search in rivals:
+            search.run(time.monotonic() + left / len(rivals), heat)
+            look(fleet, accountant, search.yard.draft(), found)
+        # one slice shows which of two beginnings is the better one
+        rivals = [min(rivals, key=lambda search: cost_of(fleet, search.yard.draft()))]
+
+
+def _begin(fleet: Fleet, frame: Skeleton, deadline: float, latest: float) -> Search:
+    prices = Prices(fleet, frame)
+    return Search(assign(fleet, frame, prices, deadline, latest), np.flatnonzero(prices.mobile))

@@ -11,7 +11,7 @@ import numpy as np
 
 from porter.schedule.optimiser.fleet import Bools, Draft, Fleet, Floats, Ints
 from porter.schedule.optimiser.search import Yard
-from porter.schedule.optimiser.skeleton import Skeleton
+from porter.schedule.optimiser.skeleton import Skeleton, costs_of
 from porter.schedule.optimiser.solver import INF, Program, relaxed, run
 
 AT_ONCE = 2500
@@ -24,22 +24,10 @@ class Prices:
     """What it costs a job to be at a place, and what the room it takes there is worth."""
 
     def __init__(self, fleet: Fleet, skeleton: Skeleton) -> None:
-        cost: Floats = fleet.going()
-        every = np.arange(fleet.count)
-        cost[every, fleet.home] = fleet.stay_cost
-        gathered = np.flatnonzero(skeleton.site != -1)
-        elsewhere = fleet.site[None, :] != skeleton.site[gathered][:, None]
-        home = np.arange(fleet.places)[None, :] == fleet.home[gathered][:, None]
-        frozen = (skeleton.site[gathered] == -2)[:, None]
-        cost[gathered] = np.where(elsewhere & ~home, np.inf, cost[gathered])
-        # a group that shall go elsewhere had better go whole: staying behind counts as a machine
-        behind = (elsewhere & home & ~frozen).any(axis=1)
-        left = gathered[behind]
-        cost[left, fleet.home[left]] += float(fleet.rent.max(initial=1.0))
-        self.cost = cost
+        self.cost = cost = costs_of(fleet, skeleton.site)
         self.room = skeleton.price
         others = np.isfinite(cost)
-        others[every, fleet.home] = False
+        others[np.arange(fleet.count), fleet.home] = False
         self.mobile = others.any(axis=1)
 
 

@@ -154,6 +154,12 @@ class Fleet:
         cost[~self.may[np.ix_(jobs, places)]] = np.inf
         return cost
 
+    def being(self) -> Floats:
+        """What it costs each job to be at each place, going there included."""
+        cost = self.going()
+        cost[np.arange(self.count), self.home] = self.stay_cost
+        return cost
+
 
 def _marks(names: list[str]) -> Ints:
     """Marks as numbers; -1 for none."""

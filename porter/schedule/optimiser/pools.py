@@ -199,8 +199,7 @@ class Pooled:
         fleet = self.fleet
         large = size >= least
         places = pool.places
-        nodes = places[places < fleet.nodes]
-        nodes = nodes[fleet.residents[nodes] > 0]
+        nodes = self._there(places)
         here = np.zeros(fleet.nodes, dtype=bool)
         here[nodes] = True
         top = np.floor(np.maximum(room[nodes], load[nodes]) / least + TINY)
@@ -216,6 +215,12 @@ class Pooled:
         stay = float((here[fleet.home] & large).sum())
         self._merged(columns, values, float(top[~kept].sum()) - stay, 1.0)
 
+    def _there(self, places: Ints) -> Ints:
+        """Those of the places that are there without being opened."""
+        fleet = self.fleet
+        nodes = places[places < fleet.nodes]
+        return nodes[(fleet.residents[nodes] > 0) | ~fleet.removable[nodes]]
+
     def _fit(
         self, p: int, pool: Pool, size: Floats, room: Floats, load: Floats | Ints, above: int
     ) -> None:
@@ -229,8 +234,7 @@ class Pooled:
         arrivals = np.flatnonzero((self.pool == p) & large[self.job])
         columns = [self.x[arrivals]]
         values = [size[self.job[arrivals]]]
-        nodes = places[places < fleet.nodes]
-        nodes = nodes[fleet.residents[nodes] > 0]
+        nodes = self._there(places)
         here = np.zeros(fleet.nodes, dtype=bool)
         here[nodes] = True
         top = np.maximum(room[nodes], load[nodes])

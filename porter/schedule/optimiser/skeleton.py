@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.schedule.optimiser.fleet import Bools, Floats, Ints
+from porter.schedule.optimiser.dive import solved, whole
+from porter.schedule.optimiser.fleet import Bools, Fleet, Floats, Ints
+from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import CPUS, Pooled
 from porter.schedule.optimiser.solver import Quiet, relaxed, run
 
@@ -31,8 +33,6 @@ class Skeleton:
     """Of each job the site where it shall be."""
     leaves: Bools
     """Jobs that had better leave their node although it stays."""
-    bound: float
-    """Of the linear program; proven only for one that spares no room."""
 
 
 def skeleton(pooled: Pooled, deadline: float) -> Skeleton | None:
@@ -41,7 +41,6 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton | None:
     highs = relaxed(pooled.program)
     if not run(highs, deadline):
         return None
-    bound = float(highs.getInfo().objective_function_value) + pooled.constant
     x = np.array(highs.getSolution().col_value)
     open_ = np.ones(len(pooled.keep), dtype=bool)
     while open_.any() and time.monotonic() < deadline:
@@ -67,7 +66,27 @@ def skeleton(pooled: Pooled, deadline: float) -> Skeleton | None:
     moved = np.bincount(pooled.job, x[pooled.x], fleet.count) > 0.5
     leaves = np.asarray(moved & keep[fleet.home], dtype=bool)
     made = _machines(pooled, x)
-    return Skeleton(keep, made, _sites(pooled, x), prices, goes, leaves, bound)
+    return Skeleton(keep, made, _sites(pooled, x), prices, goes, leaves)
+
+
+def framed(pooled: Pooled, highs: Quiet, spare: float, deadline: float) -> Skeleton | None:
+    """Another one, mostly better, from the program over single places; None if that is not solved
+    before the deadline. `highs` has solved the pooled program."""
+    fleet = pooled.fleet
+    price = prices_of(pooled, np.array(highs.getSolution().row_dual))
+    x = _gather(pooled, highs, np.array(highs.getSolution().col_value), deadline)
+    site = _sites(pooled, x)
+    small = float(np.quantile(fleet.arriving, 0.1)) if fleet.count else 0.0
+    room = np.maximum(fleet.room * (1 - spare) - small, 0.0)
+    placed = Placed(fleet, costs_of(fleet, site), price, room, fleet.cores * (1 - spare))
+    if not solved(placed, deadline):
+        return None
+    many = whole(placed, deadline)
+    keep = np.ones(fleet.nodes, dtype=bool)
+    keep[fleet.standing] = many[: fleet.nodes][fleet.standing] > 0
+    made = np.repeat(np.arange(fleet.nodes, fleet.places), many[fleet.nodes :]).tolist()
+    leaves = placed.away() & keep[fleet.home]
+    return Skeleton(keep, made, site, placed.prices(), fleet.site[fleet.home], leaves)
 
 
 def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
@@ -141,6 +160,21 @@ def _going(pooled: Pooled, x: Floats, keep: Bools) -> Ints:
     stays = np.where(keep[fleet.home], 1.0 - share.sum(axis=1), 0.0)
     share[np.arange(fleet.count), home] += stays + 1e-6
     return np.asarray(np.argmax(share, axis=1), dtype=np.int64)
+
+
+def costs_of(fleet: Fleet, site: Ints) -> Floats:
+    """What it costs each job to be at each place, groups at their sites (as in a skeleton)."""
+    cost = fleet.being()
+    gathered = np.flatnonzero(site != -1)
+    elsewhere = fleet.site[None, :] != site[gathered][:, None]
+    home = np.arange(fleet.places)[None, :] == fleet.home[gathered][:, None]
+    frozen = (site[gathered] == -2)[:, None]
+    cost[gathered] = np.where(elsewhere & ~home, np.inf, cost[gathered])
+    # a group that shall go elsewhere had better go whole: staying behind counts as a machine
+    behind = (elsewhere & home & ~frozen).any(axis=1)
+    left = gathered[behind]
+    cost[left, fleet.home[left]] += float(fleet.rent.max(initial=1.0))
+    return cost
 
 
 def prices_of(pooled: Pooled, duals: Floats) -> Floats:

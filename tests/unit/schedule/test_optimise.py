@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from porter.domain.errors import Invalid
-from porter.schedule.optimiser.evaluate import violations
+from porter.schedule.optimiser.aggregated import aggregate
+from porter.schedule.optimiser.bundles import Sorted
+from porter.schedule.optimiser.evaluate import Accountant, violations
 from porter.schedule.optimiser.fleet import Draft, Fleet
 from porter.schedule.optimiser.model import Answer, Problem
 from porter.schedule.optimiser.optimise import optimise
+from porter.schedule.optimiser.pools import Pooled
+from porter.schedule.optimiser.solver import solve
 from porter.schedule.optimiser.waves import order
 from tests.unit.schedule.small import NO, job, node, offer, problem
 
@@ -34,6 +39,17 @@ def test_a_cheaper_machine_is_made() -> None:
     answer, moved = plan(problem([job("a", "n1")], [node("n1")], [offer("there/t/on_demand")]))
     assert moved == {"a": "there/t/on_demand#1"}
     assert [machine.offer for machine in answer.bundles[0].machines] == ["there/t/on_demand"]
+
+
+def test_an_idle_host_of_ones_own_is_used_by_the_way_for_large_fleets_too() -> None:
+    nodes = [node("n1"), node("n2"), node("own", hourly=0.0)]
+    of = problem([job("a", "n1"), job("b", "n2")], nodes)
+    fleet = Fleet(of)
+    found = aggregate(fleet, Accountant(of), time.monotonic() + 1.0, Sorted())
+    moved = [step for bundle in found.best.bundles for step in bundle.steps]
+    assert sorted((step.job, step.target) for step in moved) == [("a", "own"), ("b", "own")]
+    pooled = Pooled(fleet)
+    assert solve(pooled.program, 5.0).bound + pooled.constant <= found.cost + 1e-9
 
 
 def test_independent_moves_are_bundles_of_their_own() -> None:
