@@ -2,7 +2,7 @@
 
 By the prices of pools it is decided which nodes stay and how many machines are made; jobs are put
 into them by a linear program, and a search goes on from there. Meanwhile another thread looks for a
-better beginning, which is searched on from as soon as it is there, and then proves a bound.
+better beginning, which is a rival as soon as it is there, and then proves a bound.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def aggregate(fleet: Fleet, accountant: Accountant, deadline: float, best: Sorte
 
 
 def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside: Aside) -> None:
-    """One plan from its beginning, searched on until there is a better beginning, and then from
-    that until the time is up."""
+    """One plan from its beginning. Once there is another beginning, both are searched on for a
+    moment, and the better one until the time is up."""
     now = time.monotonic()
     frame = skeleton(Pooled(fleet, SPARE), now + 0.6 * (end - now))
     if frame is None:

@@ -59,7 +59,7 @@ class Placed:
         self.cost: Floats = (cost - fleet.stay_cost[:, None])[self.mobile]
         at_home = self.cost[self.every, self.home]
         for parts in self.sizes:
-            self.cost[parts > 1] = np.inf
+            self.cost[parts > 1 + TINY] = np.inf
         self.cost[self.every, self.home] = at_home
         self.has: Bools = np.zeros(self.cost.shape, dtype=bool)
         self.links: Ints = np.zeros((0, 2), dtype=np.int64)

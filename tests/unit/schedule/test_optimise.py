@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from porter.domain.errors import Invalid
@@ -14,6 +15,7 @@ from porter.schedule.optimiser.evaluate import Accountant, violations
 from porter.schedule.optimiser.fleet import Draft, Fleet
 from porter.schedule.optimiser.model import Answer, Problem
 from porter.schedule.optimiser.optimise import optimise
+from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import Pooled
 from porter.schedule.optimiser.solver import solve
 from porter.schedule.optimiser.waves import order
@@ -50,6 +52,18 @@ def test_an_idle_host_of_ones_own_is_used_by_the_way_for_large_fleets_too() -> N
     assert sorted((step.job, step.target) for step in moved) == [("a", "own"), ("b", "own")]
     pooled = Pooled(fleet)
     assert solve(pooled.program, 5.0).bound + pooled.constant <= found.cost + 1e-9
+
+
+def test_rounding_of_processors_makes_no_bound_too_high() -> None:
+    """3.3 - 2.2 is a little less than 1.1: the job fits all the same."""
+    jobs = [job("a", "n1", cpus=1.1), job("p", "n2", cpus=2.2, pinned=NO)]
+    of = problem(jobs, [node("n1"), node("n2", cpus=3.3)])
+    answer, moved = plan(of)
+    assert moved == {"a": "n2"}
+    fleet = Fleet(of)
+    free = np.zeros((fleet.count, fleet.places))
+    placed = Placed(fleet, fleet.being(), free, fleet.room.astype(float), fleet.cores)
+    assert max(placed.bounds(time.monotonic() + 5.0)) <= answer.cost + 1e-6
 
 
 def test_independent_moves_are_bundles_of_their_own() -> None:
