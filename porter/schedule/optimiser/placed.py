@@ -150,10 +150,14 @@ class Placed:
         )
         self.cut = program.rows
         self.highs = relaxed(program)
+        # the first time: simplex takes up to ten times as long then, and later on next to nothing
+        self.highs.setOptionValue("solver", "ipx")
 
     def solve(self, deadline: float) -> bool:
         """With the columns that there are; True if to the end. The last solution stays else."""
-        if not run(self.highs, deadline):
+        done = run(self.highs, deadline)
+        self.highs.setOptionValue("solver", "simplex")
+        if not done:
             return False
         found = self.highs.getSolution()
         self.solution, self.dual = np.array(found.col_value), np.array(found.row_dual)

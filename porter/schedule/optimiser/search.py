@@ -1,8 +1,8 @@
 """Local search: empty some bins, put what was in them where it costs least, keep what is better.
 
 Bins are nodes, machines that are made, and one machine of each offer that is not made yet. What a
-draft may not do is never tried: nothing is overbooked, and jobs that leave a node that takes others
-in do not wait for room themselves, so that the moves can always be ordered.
+draft may not do is never tried: nothing is overbooked, and no ring of nodes waits for one another,
+so that the moves can always be ordered.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Yard:
         coming.append(job)
         if not self._arrive(coming, float(self.memory[b] - fleet.memory[job])):
             return False
-        return b >= fleet.nodes or self._flows(job, home, b)
+        return b >= fleet.nodes or self._flows(home, b)
 
     def _arrive(self, coming: list[int], left: float) -> bool:
         """Greatest first, with so much left in the end."""
@@ -117,26 +117,20 @@ class Yard:
         room = left + np.cumsum(fleet.memory[index][order]) - fleet.memory[index][order]
         return bool((needs[order] <= room).all())
 
-    def _flows(self, job: int, home: int, b: int) -> bool:
-        """No job goes from a node that both loses and gets jobs to another such node."""
-        mixed_home = self.guests[home] > 0
-        mixed_there = bool(self.away[b])
-        if mixed_home and mixed_there:
-            return False
-        if mixed_there:
-            for other in self.away[b]:
+    def _flows(self, home: int, b: int) -> bool:
+        """The new move closes no ring of nodes that wait for each other: jobs come to a node when
+        those that leave it are gone."""
+        if not self.guests[home] or not self.away[b]:
+            return True
+        seen, queue = {b}, [b]
+        while queue:
+            for other in self.away[queue.pop()]:
                 t = int(self.target[other])
-                if 0 <= t < self.fleet.nodes and self.away[t]:
+                if t == home:
                     return False
-            for other in self.jobs[b]:
-                h = int(self.fleet.home[other])
-                if h != b and self.guests[h]:
-                    return False
-        if mixed_home and self.away[home] == {job}:
-            for other in self.jobs[home]:
-                h = int(self.fleet.home[other])
-                if h != home and self.guests[h]:
-                    return False
+                if 0 <= t < self.fleet.nodes and t not in seen and self.away[t]:
+                    seen.add(t)
+                    queue.append(t)
         return True
 
     def more(self, b: int) -> None:
