@@ -105,7 +105,7 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside:
     if frame is None:
         return
     now = time.monotonic()
-    search = _begin(fleet, frame, now + 0.4 * (end - now), now + 0.8 * (end - now))
+    search = _begin(fleet, frame, now + 0.25 * (end - now), now + 0.8 * (end - now))
     look(fleet, accountant, search.yard.draft(), found)
     start, waiting = time.monotonic(), True
     rivals = [search]

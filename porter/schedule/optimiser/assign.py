@@ -47,6 +47,7 @@ def assign(
     yard = Yard(fleet, draft, cost, prices.room)
     size = size_of(fleet)
     rest = []
+    yard.paid[fleet.nodes : fleet.nodes + len(skeleton.made)] = True
     out = np.flatnonzero(ended | (shares.place != fleet.home))
     for job in out.tolist():
         yard.take(job)
@@ -56,6 +57,7 @@ def assign(
     for job in rest:
         if not yard.insert(job, 1.0, 0.1, 4.0):
             yard.put(job, int(fleet.home[job]))
+    yard.paid[:] = False
     yard.cost = prices.cost
     return yard
 
@@ -188,7 +190,7 @@ class _Dive:
 
     def __init__(self, program: Program, x: Ints, rows: Ints, size: Floats) -> None:
         self.x, self.rows, self.size = x, rows, size
-        self.highs = relaxed(program)
+        self.highs = relaxed(program, interior=True)
 
     def run(self, deadline: float, latest: float) -> Floats:
         """Of each column its share in the end."""

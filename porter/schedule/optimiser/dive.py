@@ -11,25 +11,32 @@ import time
 import numpy as np
 
 from porter.schedule.optimiser.fleet import Ints
-from porter.schedule.optimiser.placed import DUAL, Placed
+from porter.schedule.optimiser.placed import DUAL, PRIMAL, Placed
+from porter.schedule.optimiser.solver import INF
 
 ENOUGH = 2e-3
 """So near to its end the program is solved well enough."""
 SHARE = 0.34
 """So many of those in parts are decided at once."""
-MOST = 0.7
+MOST = 0.4
 """Of a machine there is a whole one if so much of it is needed, or if the rest costs next to
-nothing."""
+nothing: what is too large makes others needless, and what is too small leaves jobs over."""
+LEFT = 0.2
+"""The same for what is still in parts in the end."""
 CHEAP = 1e-4
-ROUNDS = 8
-PRICED = 2
+ROUNDS = 16
+PRICED = 1
 """New columns come in after so many rounds."""
 
 
 def solved(placed: Placed, deadline: float) -> bool:
     """Solve it nearly to the end; False if there was not time enough."""
+    before = INF
     for _ in placed.bounds(deadline, ENOUGH):
-        pass
+        # what is missing to a proof may be much when next to nothing is won any more
+        if before - placed.total <= ENOUGH * placed.total:
+            return True
+        before = placed.total
     return placed.missing <= ENOUGH
 
 
@@ -64,7 +71,9 @@ def whole(placed: Placed, deadline: float) -> Ints:
                 break
         if number % PRICED == PRICED - 1:
             placed.price_in()
+            highs.setOptionValue("simplex_strategy", PRIMAL)
             if not placed.solve(deadline):
                 break
-    # what is left in parts are small ones: jobs that need more of them make more
-    return np.where(up & (part > 1e-4), floor + 1, floor).astype(np.int64)
+            highs.setOptionValue("simplex_strategy", DUAL)
+    # these are small ones: jobs that need more of them make more
+    return np.where(part > LEFT, floor + 1, floor).astype(np.int64)

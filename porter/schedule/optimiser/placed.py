@@ -149,15 +149,11 @@ class Placed:
             0.0 * ones,
         )
         self.cut = program.rows
-        self.highs = relaxed(program)
-        # the first time: simplex takes up to ten times as long then, and later on next to nothing
-        self.highs.setOptionValue("solver", "ipx")
+        self.highs = relaxed(program, interior=True)
 
     def solve(self, deadline: float) -> bool:
         """With the columns that there are; True if to the end. The last solution stays else."""
-        done = run(self.highs, deadline)
-        self.highs.setOptionValue("solver", "simplex")
-        if not done:
+        if not run(self.highs, deadline):
             return False
         found = self.highs.getSolution()
         self.solution, self.dual = np.array(found.col_value), np.array(found.row_dual)

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.fleet import SLACK, Bools, Draft, Fleet, Floats, Ints
+
+MOST = 60
+"""So many jobs are taken out at once, at most."""
+MADE = 0.4
+"""So many tries begin at a machine that is made, and not at a node."""
+PRICED = 0.3
+EPSILON = 1e-9
 
 
 class Yard:
@@ -45,6 +52,8 @@ class Yard:
         self.room: Floats = np.maximum(fleet.room[self.place].astype(float), 1.0)
         self.cores: Floats = np.maximum(fleet.cores[self.place], 1e-9)
         self.count: Ints = np.bincount(self.target, minlength=count)
+        self.paid: Bools = np.zeros(count, dtype=bool)
+        """Bins whose rent counts as paid although nothing is in them yet."""
         self.jobs: list[set[int]] = [set() for _ in range(count)]
         self.away: list[set[int]] = [set() for _ in range(fleet.nodes)]
         """Of each node the jobs that are elsewhere now."""
@@ -148,6 +157,7 @@ class Yard:
         self.room = np.append(self.room, max(1.0, float(self.fleet.room[offer])))
         self.cores = np.append(self.cores, max(1e-9, float(self.fleet.cores[offer])))
         self.count = np.append(self.count, 0)
+        self.paid = np.append(self.paid, False)
         self.jobs.append(set())
         self.slots[offer] += 1
 
@@ -167,7 +177,8 @@ class Yard:
         used = worth * (weight + shape * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)))
         share = np.maximum(float(fleet.memory[job]) / room, float(fleet.cpus[job]) / cores)
         rent = self.rent.take(fits) * np.minimum(1.0, share * fresh + 0.01)
-        score = self.cost[job].take(at) + np.where(self.count.take(fits) == 0, rent, used)
+        fresh_ones = (self.count.take(fits) == 0) & ~self.paid.take(fits)
+        score = self.cost[job].take(at) + np.where(fresh_ones, rent, used)
         for i in self._ranked(score):
             b = int(fits[i])
             if self.takes(job, b):
@@ -231,6 +242,10 @@ class Search:
             fleet.memory / max(1.0, float(np.median(fleet.room))),
             fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
         )
+        self.worth: Floats = yard.cost + PRICED * yard.price
+        """What it costs each job to be at each place, and part of what the room there is worth: a
+        plan that costs the same is better if its jobs are where the prices want them."""
+        self.least: Floats = self.worth.min(axis=1)
         self.tries = self.wins = 0
 
     def run(self, deadline: float, heat: float) -> float:
@@ -252,7 +267,7 @@ class Search:
                 continue
             self.wins += 1
             now += delta
-            if now < best - 1e-9:
+            if now <= best + EPSILON:
                 best = now
                 kept = self.yard.target.copy(), self.yard.place.copy()
         self.yard.target, self.yard.place = kept
@@ -261,30 +276,42 @@ class Search:
 
     def _try(self, limit: float) -> float | None:
         yard, rng = self.yard, self.rng
-        bins = self._ruin()
         out: list[int] = []
-        for b, share in bins:
+        for b, share in self._ruin():
             jobs = [j for j in yard.jobs[b] if self.mobile[j]]
             if share < 1.0:
                 jobs = [j for j in jobs if rng.random() < share]
             out += jobs
         if not out:
             return None
-        out = out[:60]
-        was = {job: yard.take(job) for job in out}
+        out = out[:MOST]
         index = np.array(out)
+        cost, worth = self._sums(index)
+        was = {job: yard.take(job) for job in out}
+        rent = -sum(float(yard.rent[b]) for b in set(was.values()) if not yard.count[b])
         order = index[np.argsort(-self.size[index] * rng.uniform(0.6, 1.4, len(index)))]
         weight, fresh = rng.uniform(0.3, 1.1), float(np.exp(rng.uniform(0.0, 1.6)))
         shape = rng.uniform(0.0, 0.6)
+        # how much worse it is at least: with those that are still out where they are worth least
+        more = float(self.least[index].sum()) - worth
         for job in order.tolist():
-            if not yard.insert(job, weight, shape, fresh):
+            if more + rent >= limit or not yard.insert(job, weight, shape, fresh):
                 self._back(was)
                 return None
-        delta = self._delta(was)
-        if delta < limit and delta != 0.0:
-            return delta
+            b = int(yard.target[job])
+            more += float(self.worth[job, yard.place[b]] - self.least[job])
+            if yard.count[b] == 1:
+                rent += float(yard.rent[b])
+        if more + rent < limit and abs(more + rent) > EPSILON:
+            return self._sums(index)[0] - cost + rent
         self._back(was)
         return None
+
+    def _sums(self, jobs: Ints) -> tuple[float, float]:
+        """What these jobs cost where they are, and the same with the worth of their room."""
+        place = self.yard.place[self.yard.target[jobs]]
+        cost = float(self.yard.cost[jobs, place].sum())
+        return cost, float(self.worth[jobs, place].sum())
 
     def _back(self, was: dict[int, int]) -> None:
         yard = self.yard
@@ -294,31 +321,23 @@ class Search:
         for job, b in was.items():
             yard.put(job, b)
 
-    def _delta(self, was: dict[int, int]) -> float:
-        yard = self.yard
-        jobs = np.fromiter(was, dtype=np.int64)
-        before = np.fromiter(was.values(), dtype=np.int64)
-        after = yard.target[jobs]
-        delta = float(yard.cost[jobs, yard.place[after]].sum())
-        delta -= float(yard.cost[jobs, yard.place[before]].sum())
-        touched = np.unique(np.concatenate([before, after]))
-        gone = np.bincount(before, minlength=len(yard.place))[touched]
-        came = np.bincount(after, minlength=len(yard.place))[touched]
-        full = yard.count[touched] > 0
-        was_full = yard.count[touched] - came + gone > 0
-        return delta + float((yard.rent[touched] * (full.astype(float) - was_full)).sum())
-
     def _ruin(self) -> list[tuple[int, float]]:
         """Which bins are emptied, and by how much."""
         yard, fleet, rng = self.yard, self.yard.fleet, self.rng
         used = np.flatnonzero(yard.count > 0)
-        room = np.maximum(fleet.room[yard.place[used]], 1)
-        cores = np.maximum(fleet.cores[yard.place[used]], 1e-9)
-        free = np.maximum(yard.memory[used] / room, yard.cpus[used] / cores)
-        weight = np.maximum(yard.rent[used], 0.0) * np.maximum(free, 0.01) + 1e-3
-        first = int(rng.choice(used, p=weight / weight.sum()))
-        bins = [(first, 1.0 if yard.count[first] <= 40 else 30 / float(yard.count[first]))]
-        if rng.random() < 0.3:
+        made = used >= fleet.nodes
+        # there are few machines beside many nodes, and more is won by emptying them
+        some = used[made if rng.random() < MADE else ~made]
+        if not len(some):
+            some = used
+        room = np.maximum(fleet.room[yard.place[some]], 1)
+        cores = np.maximum(fleet.cores[yard.place[some]], 1e-9)
+        free = np.maximum(yard.memory[some] / room, yard.cpus[some] / cores)
+        weight = np.maximum(yard.rent[some], 0.0) * np.maximum(free, 0.01) + 1e-3
+        first = int(rng.choice(some, p=weight / weight.sum()))
+        count = int(yard.count[first])
+        bins = [(first, 1.0 if count <= MOST else MOST / 2 / count)]
+        if rng.random() < 0.2:
             bins = [(first, float(rng.uniform(0.2, 0.8)))]
         jobs = [j for j in yard.jobs[first] if self.mobile[j]]
         if not jobs:
@@ -330,7 +349,7 @@ class Search:
         near = near - near.min() if np.isfinite(near.min()) else near
         near += rng.exponential(0.3 * float(yard.price[seed, yard.place[first]]) + 1e-6, len(used))
         near[used == first] = np.inf
-        number = int(rng.integers(1, 6))
+        number = min(5, int(rng.geometric(0.6)))
         for i in np.argsort(near)[:number].tolist():
             if np.isfinite(near[i]):
                 bins.append((int(used[i]), float(rng.uniform(0.1, 0.9))))

@@ -119,13 +119,17 @@ def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) ->
 
 
 def _gather(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:
-    """Each `near` group at one site."""
+    """Each `near` group at one site: where most of it goes, or, if it is at one, there."""
     if not pooled.sites:
         return x
-    for columns in pooled.sites.values():
+    fleet = pooled.fleet
+    for mark, columns in pooled.sites.items():
         whole = np.zeros(len(columns))
+        homes = np.unique(fleet.site[fleet.home[fleet.near == mark]])
         if x[columns].sum() > 0.5:
             whole[np.argmax(x[columns])] = 1.0
+        elif len(homes) == 1:
+            whole[homes] = 1.0
         highs.changeColsBounds(len(columns), columns.astype(np.int32), whole, whole)
     if not run(highs, deadline):
         return x

@@ -117,13 +117,18 @@ def run(highs: Quiet, deadline: float) -> bool:
     # its clock counts all runs together
     highs.setOptionValue("time_limit", highs.getRunTime() + left)
     highs.run()
+    highs.setOptionValue("solver", "simplex")
     return bool(highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
 
 
-def relaxed(program: Program) -> Quiet:
-    """A solver that has the program without its whole numbers, to be solved again and again."""
+def relaxed(program: Program, interior: bool = False) -> Quiet:
+    """A solver that has the program without its whole numbers, to be solved again and again.
+    `interior`: the first time by interior points, which a large program may need a tenth of the
+    time for; afterwards simplex goes on from there."""
     highs = Quiet()
     highs.setOptionValue("threads", THREADS)
+    if interior:
+        highs.setOptionValue("solver", "ipx")
     highs.passModel(program.model(relaxed=True))
     return highs
 
