@@ -25,8 +25,6 @@ LEFT = 0.2
 """The same for what is still in parts in the end."""
 CHEAP = 1e-4
 ROUNDS = 16
-PRICED = 1
-"""New columns come in after so many rounds."""
 
 
 def solved(placed: Placed, deadline: float) -> bool:
@@ -69,11 +67,11 @@ def whole(placed: Placed, deadline: float) -> Ints:
             highs.changeColsBounds(len(picks), picks.astype(np.int32), lower[picks], upper[picks])
             if not placed.solve(deadline):
                 break
-        if number % PRICED == PRICED - 1:
-            placed.price_in()
-            highs.setOptionValue("simplex_strategy", PRIMAL)
-            if not placed.solve(deadline):
-                break
-            highs.setOptionValue("simplex_strategy", DUAL)
+        placed.price_in()
+        # what was allowed still is with new columns; dual simplex takes ten times as long for them
+        highs.setOptionValue("simplex_strategy", PRIMAL)
+        if not placed.solve(deadline):
+            break
+        highs.setOptionValue("simplex_strategy", DUAL)
     # these are small ones: jobs that need more of them make more
     return np.where(part > LEFT, floor + 1, floor).astype(np.int64)

@@ -19,6 +19,7 @@ MOST = 60
 MADE = 0.4
 """So many tries begin at a machine that is made, and not at a node."""
 PRICED = 0.3
+"""This part of what room is worth counts beside what a plan costs."""
 EPSILON = 1e-9
 
 
@@ -177,8 +178,8 @@ class Yard:
         used = worth * (weight + shape * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)))
         share = np.maximum(float(fleet.memory[job]) / room, float(fleet.cpus[job]) / cores)
         rent = self.rent.take(fits) * np.minimum(1.0, share * fresh + 0.01)
-        fresh_ones = (self.count.take(fits) == 0) & ~self.paid.take(fits)
-        score = self.cost[job].take(at) + np.where(fresh_ones, rent, used)
+        unpaid = (self.count.take(fits) == 0) & ~self.paid.take(fits)
+        score = self.cost[job].take(at) + np.where(unpaid, rent, used)
         for i in self._ranked(score):
             b = int(fits[i])
             if self.takes(job, b):
