@@ -64,11 +64,12 @@ def test_the_map_moves_while_a_workload_moves(
     shot(page, "harbour-before")
     page.evaluate(WATCH)
 
-    desk = settled(page.context.new_page(), "/hosts/onprem")
+    # a window of its own: the timers of a page behind another are slowed down
+    logged_in = page.context.storage_state()
+    window = context(base_url=f"http://127.0.0.1:{fleet.port}", storage_state=logged_in)
+    desk = settled(window.new_page(), "/hosts/onprem")
     desk.get_by_role("button", name="Move everything away").click()
     desk.get_by_role("button", name="Move", exact=True).click()
-    desk.wait_for_url("**/")
-    desk.close()
 
     ship = page.locator('[data-ship="shop"]')
     expect(ship).to_be_attached(timeout=10_000)
@@ -83,9 +84,11 @@ def test_the_map_moves_while_a_workload_moves(
     seen = page.evaluate("() => window.seen")
     way = [at["done"] for at in seen]
     assert way == sorted(way), "it went backwards"
+    print("WAY", way[:5])
     assert way[0] < 0.3
     assert way[-1] > 0.9
     assert len({(at["x"], at["y"]) for at in seen}) >= 10, seen
+    desk.wait_for_url("**/")
     assert fleet.running("shop", HOSTS) == ["cloud"]
     [move] = fleet.json("migration", "ls")
     assert move["state"] == "succeeded"
