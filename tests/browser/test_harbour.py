@@ -63,6 +63,8 @@ def test_the_map_moves_while_a_workload_moves(
     expect(cloud.get_by_text("empty")).to_be_visible()
     shot(page, "harbour-before")
     page.evaluate(WATCH)
+    # while there is no stream the page asks every two seconds only
+    page.wait_for_function("() => document.body.dataset.stream === 'open'")
 
     # a window of its own: the timers of a page behind another are slowed down
     logged_in = page.context.storage_state()
