@@ -86,7 +86,6 @@ def test_the_map_moves_while_a_workload_moves(
     seen = page.evaluate("() => window.seen")
     way = [at["done"] for at in seen]
     assert way == sorted(way), "it went backwards"
-    print("WAY", way[:5])
     assert way[0] < 0.3
     assert way[-1] > 0.9
     assert len({(at["x"], at["y"]) for at in seen}) >= 10, seen
