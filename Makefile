@@ -66,5 +66,5 @@ bench-rebalance: base ## Measure the optimiser: time, and the gap to what is pro
 clean: ## Take all labs down, remove .venv and caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m porter.lab; fi
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
-	rm -rf porter/web/pages/static/vendor tests/browser/artefacts
+	rm -rf porter/web/pages/static/vendor tests/browser/artefacts porter/schedule/optimiser/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,10 +20,11 @@ work=
 
 PACKAGES=(
     ca-certificates chromium conmon containernetworking-plugins debian-archive-keyring
-    fonts-liberation iproute2 iptables mmdebstrap netavark nftables nginx openssh-client openssh-server podman postgresql procps
-    prometheus python3 python3-venv rabbitmq-server redis-server rsync runc uidmap util-linux zstd
+    fonts-liberation gcc iproute2 iptables libc6-dev mmdebstrap netavark nftables nginx openssh-client openssh-server podman postgresql procps
+    prometheus python3 python3-dev python3-venv rabbitmq-server redis-server rsync runc uidmap util-linux zstd
 )
 # chromium, with a font, is the browser of the tests; prometheus brings promtool for the alert rules.
+# gcc, with its headers, compiles the optimiser's search.
 # redis and nginx are what people move; python3 runs the tests' own programs.
 IMAGE_PACKAGES=redis-server,nginx-light,python3
 
@@ -250,11 +251,11 @@ criu() {
 # ---------------------------------------------------------------- virtual environment
 
 venv() {
-    local python=python3 key target=$repo/.venv
+    local python=python3 key target=$repo/.venv compiled=porter/schedule/optimiser/search.py
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
         die "make the virtual environment: it needs Python 3.11 or newer as python3; run 'setup.sh packages'"
-    key=$( { "$python" -V; cat "$repo"/requirements.txt "$repo"/requirements-dev.txt "$repo"/pyproject.toml; printf '%s' "$target"; } | digest)
-    if [ "$(cat "$target/.stamp" 2>/dev/null)" = "$key" ] && [ -x "$target/bin/porter" ]; then
+    key=$( { "$python" -V; cat "$repo"/requirements.txt "$repo"/requirements-dev.txt "$repo"/pyproject.toml "$repo"/setup.py "$repo"/$compiled; printf '%s' "$target"; } | digest)
+    if [ "$(cat "$target/.stamp" 2>/dev/null)" = "$key" ] && [ -x "$target/bin/porter" ] && ls "$repo/${compiled%.py}".*.so >/dev/null 2>&1; then
         say "venv: .venv is up to date"
         return
     fi
@@ -266,8 +267,11 @@ venv() {
     make_work
     "${pip[@]}" install --require-hashes -r "$repo/requirements.txt" -r "$repo/requirements-dev.txt" 2>"$work/pip.log" ||
         { tail -n 15 "$work/pip.log" >&2; die "install the requirements: pip's message is above; check the network and run this again"; }
+    rm -f "$repo/${compiled%.py}".*.so
     "${pip[@]}" install --no-deps --no-build-isolation -e "$repo" 2>"$work/pip.log" ||
         { tail -n 15 "$work/pip.log" >&2; die "install porter into .venv: pip's message is above"; }
+    ls "$repo/${compiled%.py}".*.so >/dev/null 2>&1 ||
+        die "compile $compiled: install gcc, libc6-dev and python3-dev, and run this again"
     # pycriu comes with CRIU, not from the package index; the two must be of one version.
     printf '%s\n' "$prefix/python" >"$("$target/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/porter-criu.pth"
     printf '%s\n' "$key" >"$target/.stamp"

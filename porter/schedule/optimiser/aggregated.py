@@ -33,7 +33,7 @@ LEAST = 0.2
 """A better beginning comes too late when less than this part of the search's time is left."""
 COLUMNS = 20_000
 """Up to so many, the pooled program is solved with its whole numbers."""
-HEAT = 5e-5
+HEAT = 1e-5
 """This part of the cost may be lost in one try of the search at first."""
 CLOSE = 1e-6
 """A plan that is so near to the bound is the best there is."""
@@ -106,7 +106,7 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside:
         return
     now = time.monotonic()
     search = _begin(fleet, frame, now + 0.25 * (end - now), now + 0.8 * (end - now))
-    look(fleet, accountant, search.yard.draft(), found)
+    look(fleet, accountant, search.draft(), found)
     start, waiting = time.monotonic(), True
     rivals = [search]
     for part in range(SLICES):
@@ -116,7 +116,7 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside:
         if waiting and aside.frame is not None and end - now > LEAST * (end - start):
             waiting = False
             other = _begin(fleet, aside.frame, now + 0.3 * (end - now), now + 0.8 * (end - now))
-            look(fleet, accountant, other.yard.draft(), found)
+            look(fleet, accountant, other.draft(), found)
             rivals.append(other)
         until = start + (end - start) * (part + 1) / SLICES
         left = until - time.monotonic()
@@ -125,11 +125,12 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside:
         heat = HEAT * found.cost * (SLICES - 1 - part) / SLICES
         for search in rivals:
             search.run(time.monotonic() + left / len(rivals), heat)
-            look(fleet, accountant, search.yard.draft(), found)
+            look(fleet, accountant, search.draft(), found)
         # one slice shows which of two beginnings is the better one
-        rivals = [min(rivals, key=lambda search: cost_of(fleet, search.yard.draft()))]
+        rivals = [min(rivals, key=lambda search: cost_of(fleet, search.draft()))]
 
 
 def _begin(fleet: Fleet, frame: Skeleton, deadline: float, latest: float) -> Search:
     prices = Prices(fleet, frame)
-    return Search(assign(fleet, frame, prices, deadline, latest), np.flatnonzero(prices.mobile))
+    draft = assign(fleet, frame, prices, deadline, latest)
+    return Search(fleet, draft, prices.cost, prices.room, np.flatnonzero(prices.mobile))

@@ -33,7 +33,7 @@ class Prices:
 
 def assign(
     fleet: Fleet, skeleton: Skeleton, prices: Prices, deadline: float, latest: float
-) -> Yard:
+) -> Draft:
     """All jobs somewhere: where the linear program puts them whole, and the rest one by one. From
     the deadline on it is not solved again; its first solution is waited for until the latest."""
     ended = ~skeleton.keep[fleet.home] & prices.mobile
@@ -47,32 +47,17 @@ def assign(
     yard = Yard(fleet, draft, cost, prices.room)
     size = size_of(fleet)
     rest = []
-    yard.paid[fleet.nodes : fleet.nodes + len(skeleton.made)] = True
+    yard.pay(len(skeleton.made))
     out = np.flatnonzero(ended | (shares.place != fleet.home))
     for job in out.tolist():
         yard.take(job)
     for job in out[np.argsort(-size[out], kind="stable")].tolist():
-        if not (shares.whole[job] and _into(yard, job, int(shares.place[job]))):
+        if not (shares.whole[job] and yard.into(job, int(shares.place[job]))):
             rest.append(job)
     for job in rest:
         if not yard.insert(job, 1.0, 0.1, 4.0):
             yard.put(job, int(fleet.home[job]))
-    yard.paid[:] = False
-    yard.cost = prices.cost
-    return yard
-
-
-def _into(yard: Yard, job: int, b: int) -> bool:
-    fleet = yard.fleet
-    if yard.memory[b] < fleet.memory[job] or yard.cpus[b] < fleet.cpus[job]:
-        return False
-    if not yard.takes(job, b):
-        return False
-    new = not yard.count[b]
-    yard.put(job, b)
-    if new and b >= fleet.nodes:
-        yard.more(b)
-    return True
+    return yard.draft()
 
 
 @dataclass

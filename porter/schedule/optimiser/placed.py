@@ -197,6 +197,10 @@ class Placed:
         for parts, row in zip(self.sizes, self.full, strict=True):
             worth = np.maximum(-self.dual[row : row + self.fleet.places], 0.0)
             found[self.mobile] += parts * worth[None, :]
+        # a node that stays for a job's sake is paid by that job
+        tied = self.mobile[self.tied]
+        worth = np.maximum(-self.dual[self.tie : self.tie + len(tied)], 0.0)
+        found[tied, self.fleet.home[tied]] += worth
         return found
 
     def away(self) -> Bools:

@@ -1,37 +1,126 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Local search: empty some bins, put what was in them where it costs least, keep what is better.
 
 Bins are nodes, machines that are made, and one machine of each offer that is not made yet. What a
 draft may not do is never tried: nothing is overbooked, and no ring of nodes waits for one another,
 so that the moves can always be ordered.
+
+Cython makes machine code of this file when Porter is installed, and that holds no interpreter's
+lock while it searches. Without it the file is run as it stands, some hundred times slower.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
+import cython
 import numpy as np
+from cython.cimports.libc.math import exp, fabs, log
 
-from porter.schedule.optimiser.fleet import SLACK, Bools, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints
 
-MOST = 60
+MOST = cython.declare(cython.int, 60)
 """So many jobs are taken out at once, at most."""
-MADE = 0.4
+BINS = cython.declare(cython.int, 6)
+"""From so many bins, at most."""
+MADE = cython.declare(cython.double, 0.4)
 """So many tries begin at a machine that is made, and not at a node."""
-PRICED = 0.3
+PRICED = cython.declare(cython.double, 0.8)
 """This part of what room is worth counts beside what a plan costs."""
-EPSILON = 1e-9
+EPSILON = cython.declare(cython.double, 1e-9)
+INF = cython.declare(cython.double, float("inf"))
+COMPILED = cython.compiled
+MASK = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
+FACTOR = cython.declare(cython.ulonglong, 0x2545F4914F6CDD1D)
+CHUNK = 64
+"""So many tries between two looks at the clock."""
 
 
+@cython.cclass
 class Yard:
     """A draft that changes."""
+
+    fleet = cython.declare(object, visibility="readonly")
+    nodes: cython.int
+    bins: cython.int
+    # of each job
+    need: cython.double[::1]
+    need_cpus: cython.double[::1]
+    arriving: cython.double[::1]
+    rank: cython.int[::1]
+    home: cython.int[::1]
+    mark: cython.int[::1]
+    target: cython.int[::1]
+    after: cython.int[::1]
+    """The next in its bin; those that need less to arrive come first."""
+    # of each job and place
+    cost: cython.double[:, ::1]
+    price: cython.double[:, ::1]
+    # of each place
+    room: cython.double[::1]
+    cores: cython.double[::1]
+    rents: cython.double[::1]
+    most: cython.int[::1]
+    slots: cython.int[::1]
+    # of each bin
+    place: cython.int[::1]
+    memory: cython.double[::1]
+    cpus: cython.double[::1]
+    rent: cython.double[::1]
+    whole: cython.double[::1]
+    whole_cpus: cython.double[::1]
+    """What one byte, and one cpu, is of all that there is."""
+    count: cython.int[::1]
+    guests: cython.int[::1]
+    first: cython.int[::1]
+    paid: cython.char[::1]
+    """Its rent counts as paid although nothing is in it yet."""
+    score: cython.double[::1]
+    # of each node
+    began: cython.int[::1]
+    own: cython.int[::1]
+    """Its jobs, as they are now: own[began[node]] to own[began[node + 1]]."""
+    marks: cython.int[:, ::1]
+    """By mark and node: how many of a mark are there now."""
+    seen: cython.int[::1]
+    queue: cython.int[::1]
+    look: cython.int
 
     def __init__(self, fleet: Fleet, draft: Draft, cost: Floats, price: Floats) -> None:
         """`cost`: of each job at each place, infinite where it may not be. `price`: what the room
         that it takes there is worth."""
         self.fleet = fleet
-        self.cost, self.price = cost, price
-        self.target: Ints = draft.target.copy()
+        self.nodes = fleet.nodes
+        self.need = fleet.memory.astype(float)
+        self.need_cpus = fleet.cpus.astype(float)
+        self.arriving = fleet.arriving.astype(float)
+        rank = np.empty(fleet.count, dtype=np.int32)
+        rank[np.argsort(fleet.arriving, kind="stable")] = np.arange(fleet.count)
+        self.rank = rank
+        self.home = fleet.home.astype(np.int32)
+        self.mark = fleet.apart.astype(np.int32)
+        self.room = fleet.room.astype(float)
+        self.cores = fleet.cores + SLACK
+        self.rents = fleet.rent.astype(float)
+        self.most = np.concatenate([np.ones(fleet.nodes), fleet.most]).astype(np.int32)
+        self.own = np.argsort(fleet.home, kind="stable").astype(np.int32)
+        self.began = np.concatenate([[0], np.cumsum(fleet.residents)]).astype(np.int32)
+        marks = np.zeros((int(fleet.apart.max(initial=-1)) + 1, fleet.nodes), dtype=np.int32)
+        for node, found in fleet.marks.items():
+            for mark, number in found.items():
+                marks[mark, node] = number
+        self.marks = marks
+        self.value(cost, price)
+        self._room_for(draft, cost)
+        self._fill(draft.target)
+
+    def value(self, cost: Floats, price: Floats) -> None:
+        """What it costs to be somewhere, and what room is worth, from now on."""
+        self.cost = np.ascontiguousarray(cost)
+        self.price = np.ascontiguousarray(price)
+
+    def _room_for(self, draft: Draft, cost: Floats) -> None:
+        fleet: Fleet = self.fleet
         made = np.array(draft.machines, dtype=np.int64)
         spare = [
             offer
@@ -39,171 +128,245 @@ class Yard:
             if (made == offer).sum() < fleet.most[offer - fleet.nodes]
             and np.isfinite(cost[:, offer]).any()
         ]
-        self.place: Ints = np.concatenate([np.arange(fleet.nodes), made, spare]).astype(np.int64)
-        self._measure()
+        places = [*range(fleet.nodes), *made.tolist(), *spare]
+        top = len(places) + fleet.count + 1
+        for_jobs, for_bins = fleet.count, top
+        self.target = np.full(for_jobs, -1, dtype=np.int32)
+        self.after = np.full(for_jobs, -1, dtype=np.int32)
+        self.slots = np.zeros(fleet.places, dtype=np.int32)
+        self.place = np.zeros(for_bins, dtype=np.int32)
+        self.memory, self.cpus = np.zeros(for_bins), np.zeros(for_bins)
+        self.whole, self.whole_cpus = np.zeros(for_bins), np.zeros(for_bins)
+        self.rent, self.score = np.zeros(for_bins), np.zeros(for_bins)
+        self.count = np.zeros(for_bins, dtype=np.int32)
+        self.guests = np.zeros(for_bins, dtype=np.int32)
+        self.first = np.full(for_bins, -1, dtype=np.int32)
+        self.paid = np.zeros(for_bins, dtype=np.int8)
+        self.seen = np.zeros(fleet.nodes, dtype=np.int32)
+        self.queue = np.zeros(fleet.nodes + 1, dtype=np.int32)
+        self.look = self.bins = 0
+        for place in places:
+            self._open(place)
 
-    def _measure(self) -> None:
-        fleet, count = self.fleet, len(self.place)
-        self.slots = np.bincount(self.place, minlength=fleet.places)
-        self.memory: Floats = fleet.room[self.place].astype(float)
-        self.memory -= np.bincount(self.target, fleet.memory, count)
-        self.cpus: Floats = fleet.cores[self.place] + SLACK
-        self.cpus -= np.bincount(self.target, fleet.cpus, count)
-        self.rent: Floats = fleet.rent[self.place]
-        self.room: Floats = np.maximum(fleet.room[self.place].astype(float), 1.0)
-        self.cores: Floats = np.maximum(fleet.cores[self.place], 1e-9)
-        self.count: Ints = np.bincount(self.target, minlength=count)
-        self.paid: Bools = np.zeros(count, dtype=bool)
-        """Bins whose rent counts as paid although nothing is in them yet."""
-        self.jobs: list[set[int]] = [set() for _ in range(count)]
-        self.away: list[set[int]] = [set() for _ in range(fleet.nodes)]
-        """Of each node the jobs that are elsewhere now."""
-        self.guests: list[int] = [0] * fleet.nodes
-        for job, b in enumerate(self.target.tolist()):
-            self.jobs[b].add(job)
-            home = int(fleet.home[job])
-            if b != home:
-                self.away[home].add(job)
-                if b < fleet.nodes:
-                    self.guests[b] += 1
+    def _fill(self, target: Ints) -> None:
+        for job, b in enumerate(target.tolist()):
+            self._put(job, b)
 
     def draft(self) -> Draft:
-        return Draft(self.target.copy(), self.place[self.fleet.nodes :].tolist())
+        machines = np.asarray(self.place)[self.nodes : self.bins].tolist()
+        return Draft(np.asarray(self.target).astype(np.int64), machines)
 
-    def take(self, job: int) -> int:
-        """Out of its bin, which is returned."""
-        fleet, b = self.fleet, int(self.target[job])
-        self.memory[b] += fleet.memory[job]
-        self.cpus[b] += fleet.cpus[job]
+    def pay(self, machines: cython.int) -> None:
+        """The rent of so many machines, the first ones, counts as paid; of none: nothing does."""
+        self.paid[:] = 0
+        self.paid[self.nodes : self.nodes + machines] = 1
+
+    def take(self, job: cython.int) -> None:
+        """Out of its bin."""
+        self._take(job)
+
+    def put(self, job: cython.int, b: cython.int) -> None:
+        """Into a bin, whatever is there."""
+        self._put(job, b)
+
+    def into(self, job: cython.int, b: cython.int) -> bool:
+        """Into a bin if it may be there; whether it is."""
+        if self.memory[b] < self.need[job] or self.cpus[b] < self.need_cpus[job]:
+            return False
+        if not self._takes(job, b):
+            return False
+        self._enter(job, b)
+        return True
+
+    def insert(
+        self, job: cython.int, weight: cython.double, shape: cython.double, fresh: cython.double
+    ) -> bool:
+        """Put a job where it costs least: `weight` says how much the worth of room counts, `shape`
+        what a bad fit counts, `fresh` what share of a new machine's rent. False if nowhere."""
+        return bool(self._insert(job, weight, shape, fresh))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _open(self, place: cython.int) -> cython.void:
+        b: cython.int = self.bins
+        self.bins += 1
+        self.place[b] = place
+        self.memory[b] = self.room[place]
+        self.cpus[b] = self.cores[place]
+        self.whole[b] = 1.0 / max(1.0, self.room[place])
+        self.whole_cpus[b] = 1.0 / max(1e-9, self.cores[place])
+        self.rent[b] = self.rents[place]
+        self.count[b] = self.guests[b] = self.paid[b] = 0
+        self.first[b] = -1
+        self.slots[place] += 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _take(self, job: cython.int) -> cython.void:
+        b: cython.int = self.target[job]
+        before: cython.int = -1
+        here: cython.int = self.first[b]
+        while here != job:
+            before = here
+            here = self.after[here]
+        if before < 0:
+            self.first[b] = self.after[job]
+        else:
+            self.after[before] = self.after[job]
+        self.memory[b] += self.need[job]
+        self.cpus[b] += self.need_cpus[job]
         self.count[b] -= 1
-        self.jobs[b].discard(job)
-        home = int(fleet.home[job])
-        if b == home:
-            self.away[home].add(job)
-        elif b < fleet.nodes:
+        if self.home[job] != b:
             self.guests[b] -= 1
         self.target[job] = -1
-        return b
 
-    def put(self, job: int, b: int) -> None:
-        fleet = self.fleet
-        self.memory[b] -= fleet.memory[job]
-        self.cpus[b] -= fleet.cpus[job]
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _put(self, job: cython.int, b: cython.int) -> cython.void:
+        before: cython.int = -1
+        here: cython.int = self.first[b]
+        while here >= 0 and self.rank[here] < self.rank[job]:
+            before = here
+            here = self.after[here]
+        self.after[job] = here
+        if before < 0:
+            self.first[b] = job
+        else:
+            self.after[before] = job
+        self.memory[b] -= self.need[job]
+        self.cpus[b] -= self.need_cpus[job]
         self.count[b] += 1
-        self.jobs[b].add(job)
-        home = int(fleet.home[job])
-        if b == home:
-            self.away[home].discard(job)
-        elif b < fleet.nodes:
+        if self.home[job] != b:
             self.guests[b] += 1
         self.target[job] = b
 
-    def takes(self, job: int, b: int) -> bool:
-        """What the sums do not tell: marks, room while jobs arrive, and the order of moves."""
-        fleet = self.fleet
-        mark, home = int(fleet.apart[job]), int(fleet.home[job])
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _enter(self, job: cython.int, b: cython.int) -> cython.void:
+        """Put, and if a machine comes into use there may be another of its offer."""
+        self._put(job, b)
+        place: cython.int = self.place[b]
+        if b < self.nodes or self.count[b] > 1 or self.slots[place] >= self.most[place]:
+            return
+        other: cython.int
+        for other in range(self.nodes, self.bins):
+            if self.place[other] == place and not self.count[other]:
+                return
+        self._open(place)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _takes(self, job: cython.int, b: cython.int) -> cython.bint:
+        """What the sums do not tell: marks, room while jobs arrive (those that need most first),
+        and the order of moves."""
+        mark: cython.int = self.mark[job]
+        home: cython.int = self.home[job]
+        here: cython.int = self.first[b]
         if mark >= 0:
-            if any(fleet.apart[other] == mark for other in self.jobs[b]):
+            if b < self.nodes and b != home and self.marks[mark, b]:
                 return False
-            if b < fleet.nodes and b != home and mark in fleet.marks.get(b, {}):
-                return False
-        if b == home:
-            coming = [j for j in self.jobs[b] if fleet.home[j] != b]
-            return not coming or self._arrive(coming, float(self.memory[b] - fleet.memory[job]))
-        coming = [j for j in self.jobs[b] if fleet.home[j] != b]
-        coming.append(job)
-        if not self._arrive(coming, float(self.memory[b] - fleet.memory[job])):
+            while here >= 0:
+                if self.mark[here] == mark:
+                    return False
+                here = self.after[here]
+        left: cython.double = self.memory[b] - self.need[job]
+        there: cython.bint = b == home
+        if there and not self.guests[b]:
+            return True
+        here = self.first[b]
+        while here >= 0:
+            if not there and self.rank[job] < self.rank[here]:
+                if self.arriving[job] > left:
+                    return False
+                left += self.need[job]
+                there = True
+            if self.home[here] != b:
+                if self.arriving[here] > left:
+                    return False
+                left += self.need[here]
+            here = self.after[here]
+        if not there and self.arriving[job] > left:
             return False
-        return b >= fleet.nodes or self._flows(home, b)
+        return b == home or b >= self.nodes or self._flows(home, b)
 
-    def _arrive(self, coming: list[int], left: float) -> bool:
-        """Greatest first, with so much left in the end."""
-        fleet = self.fleet
-        if len(coming) == 1:
-            return bool(fleet.arriving[coming[0]] <= left)
-        index = np.array(coming)
-        needs = fleet.arriving[index]
-        order = np.argsort(needs)
-        room = left + np.cumsum(fleet.memory[index][order]) - fleet.memory[index][order]
-        return bool((needs[order] <= room).all())
-
-    def _flows(self, home: int, b: int) -> bool:
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _flows(self, home: cython.int, b: cython.int) -> cython.bint:
         """The new move closes no ring of nodes that wait for each other: jobs come to a node when
         those that leave it are gone."""
-        if not self.guests[home] or not self.away[b]:
+        if not self.guests[home]:
             return True
-        seen, queue = {b}, [b]
-        while queue:
-            for other in self.away[queue.pop()]:
-                t = int(self.target[other])
-                if t == home:
+        self.look += 1
+        self.seen[b] = self.look
+        self.queue[0] = b
+        waiting: cython.int = 1
+        node: cython.int
+        at: cython.int
+        i: cython.int
+        while waiting:
+            waiting -= 1
+            node = self.queue[waiting]
+            for i in range(self.began[node], self.began[node + 1]):
+                at = self.target[self.own[i]]
+                if at == home:
                     return False
-                if 0 <= t < self.fleet.nodes and t not in seen and self.away[t]:
-                    seen.add(t)
-                    queue.append(t)
+                if at >= 0 and at < self.nodes and at != node and self.seen[at] != self.look:
+                    self.seen[at] = self.look
+                    self.queue[waiting] = at
+                    waiting += 1
         return True
 
-    def more(self, b: int) -> None:
-        """A machine comes into use: there may be another of its offer."""
-        offer = int(self.place[b])
-        if self.slots[offer] >= self.fleet.most[offer - self.fleet.nodes]:
-            return
-        same = self.place == offer
-        if (self.count[same] == 0).any():
-            return
-        self.place = np.append(self.place, offer)
-        self.memory = np.append(self.memory, float(self.fleet.room[offer]))
-        self.cpus = np.append(self.cpus, self.fleet.cores[offer] + SLACK)
-        self.rent = np.append(self.rent, self.fleet.rent[offer])
-        self.room = np.append(self.room, max(1.0, float(self.fleet.room[offer])))
-        self.cores = np.append(self.cores, max(1e-9, float(self.fleet.cores[offer])))
-        self.count = np.append(self.count, 0)
-        self.paid = np.append(self.paid, False)
-        self.jobs.append(set())
-        self.slots[offer] += 1
-
-    def insert(self, job: int, weight: float, shape: float, fresh: float) -> bool:
-        """Put a job where it costs least: `weight` says how much the worth of room counts, `shape`
-        what a bad fit counts, `fresh` what share of a new machine's rent."""
-        fleet = self.fleet
-        left = self.memory - float(fleet.memory[job])
-        cpus_left = self.cpus - float(fleet.cpus[job])
-        fits = ((left >= 0) & (cpus_left >= 0)).nonzero()[0]
-        if not len(fits):
-            return False
-        at = self.place[fits]
-        worth = self.price[job].take(at)
-        room, cores = self.room.take(fits), self.cores.take(fits)
-        free, free_cpus = left.take(fits) / room, cpus_left.take(fits) / cores
-        used = worth * (weight + shape * (np.abs(free - free_cpus) + 0.3 * (free + free_cpus)))
-        share = np.maximum(float(fleet.memory[job]) / room, float(fleet.cpus[job]) / cores)
-        rent = self.rent.take(fits) * np.minimum(1.0, share * fresh + 0.01)
-        unpaid = (self.count.take(fits) == 0) & ~self.paid.take(fits)
-        score = self.cost[job].take(at) + np.where(unpaid, rent, used)
-        for i in self._ranked(score):
-            b = int(fits[i])
-            if self.takes(job, b):
-                new = not self.count[b]
-                self.put(job, b)
-                if new and b >= fleet.nodes:
-                    self.more(b)
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _insert(
+        self, job: cython.int, weight: cython.double, shape: cython.double, fresh: cython.double
+    ) -> cython.bint:
+        need: cython.double = self.need[job]
+        cpus: cython.double = self.need_cpus[job]
+        b: cython.int
+        best: cython.int = -1
+        least: cython.double = INF
+        score: cython.double
+        left: cython.double
+        left_cpus: cython.double
+        for b in range(self.bins):
+            score = INF
+            left = self.memory[b] - need
+            left_cpus = self.cpus[b] - cpus
+            if left >= 0 and left_cpus >= 0:
+                score = self.cost[job, self.place[b]]
+                if self.count[b] or self.paid[b]:
+                    left *= self.whole[b]
+                    left_cpus *= self.whole_cpus[b]
+                    score += self.price[job, self.place[b]] * (
+                        weight + shape * (fabs(left - left_cpus) + 0.3 * (left + left_cpus))
+                    )
+                else:
+                    left = max(need * self.whole[b], cpus * self.whole_cpus[b]) * fresh
+                    score += self.rent[b] * min(1.0, left + 0.01)
+                if score < least:
+                    least = score
+                    best = b
+            self.score[b] = score
+        while best >= 0:
+            if self._takes(job, best):
+                self._enter(job, best)
                 return True
+            self.score[best] = INF
+            best = -1
+            least = INF
+            for b in range(self.bins):
+                if self.score[b] < least:
+                    least = self.score[b]
+                    best = b
         return False
-
-    @staticmethod
-    def _ranked(score: Floats) -> Iterator[int]:
-        """The least first: a few are sorted at once, the rest only if need be."""
-        few = 8
-        first = score.argpartition(few)[:few] if len(score) > few + 1 else np.arange(len(score))
-        for i in first[score[first].argsort()].tolist():
-            if score[i] == np.inf:
-                return
-            yield i
-        if len(first) < len(score):
-            for i in score.argsort()[len(first) :].tolist():
-                if score[i] == np.inf:
-                    return
-                yield i
 
 
 def useful(fleet: Fleet) -> list[int]:
@@ -230,128 +393,286 @@ def useful(fleet: Fleet) -> list[int]:
     return sorted(kept)
 
 
-class Search:
+@cython.cclass
+class Search(Yard):
     """Ruin and recreate."""
 
-    def __init__(self, yard: Yard, mobile: Ints, seed: int = 1) -> None:
-        self.yard = yard
-        self.rng = np.random.default_rng(seed)
-        self.mobile = np.zeros(yard.fleet.count, dtype=bool)
-        self.mobile[mobile] = True
-        fleet = yard.fleet
+    tries = cython.declare(cython.long, visibility="readonly")
+    wins = cython.declare(cython.long, visibility="readonly")
+    now: cython.double
+    """What was won up to now, below 0."""
+    best: cython.double
+    random: cython.ulonglong
+    can: cython.char[::1]
+    """Of each job: it may move."""
+    size: cython.double[::1]
+    worth: cython.double[:, ::1]
+    """What it costs each job to be at each place, and part of what the room there is worth: a plan
+    that costs the same is better if its jobs are where the prices want them."""
+    least: cython.double[::1]
+    kept: cython.int[::1]
+    kept_bins: cython.int
+    # of the jobs that are out
+    out: cython.int[::1]
+    was: cython.int[::1]
+    order: cython.int[::1]
+    key: cython.double[::1]
+    number: cython.int
+    # of the bins in question
+    picked: cython.int[::1]
+    share: cython.double[::1]
+    weight: cython.double[::1]
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        draft: Draft,
+        cost: Floats,
+        price: Floats,
+        mobile: Ints,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(fleet, draft, cost, price)
+        self.random = seed * 0x9E3779B97F4A7C15 % (1 << 64) or 1
+        can = np.zeros(fleet.count, dtype=np.int8)
+        can[mobile] = 1
+        self.can = can
         self.size = np.maximum(
             fleet.memory / max(1.0, float(np.median(fleet.room))),
             fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
         )
-        self.worth: Floats = yard.cost + PRICED * yard.price
-        """What it costs each job to be at each place, and part of what the room there is worth: a
-        plan that costs the same is better if its jobs are where the prices want them."""
-        self.least: Floats = self.worth.min(axis=1)
+        worth = np.ascontiguousarray(cost + PRICED * price)
+        self.worth, self.least = worth, worth.min(axis=1)
         self.tries = self.wins = 0
+        self.kept = np.zeros(fleet.count, dtype=np.int32)
+        self.out, self.was = np.zeros(MOST, dtype=np.int32), np.zeros(MOST, dtype=np.int32)
+        self.order, self.key = np.zeros(MOST, dtype=np.int32), np.zeros(MOST)
+        self.picked, self.share = np.zeros(BINS, dtype=np.int32), np.zeros(BINS)
+        self.weight = np.zeros(len(self.place))
 
     def run(self, deadline: float, heat: float) -> float:
         """Until the deadline; what was won. `heat`: so much may be lost in one try at first."""
         began = time.monotonic()
         span = max(1e-6, deadline - began)
-        now = best = 0.0
-        if not self.mobile.any():
-            return 0.0
-        kept = self.yard.target.copy(), self.yard.place.copy()
-        while True:
+        self.begin()
+        done = 0.0
+        while done < 1 and np.asarray(self.can).any():
+            self.go(CHUNK, heat * (1 - done) ** 2)
             done = (time.monotonic() - began) / span
-            if done >= 1:
-                break
-            limit = heat * (1 - done) ** 2 * self.rng.exponential()
-            self.tries += 1
-            delta = self._try(limit)
-            if delta is None:
-                continue
-            self.wins += 1
-            now += delta
-            if now <= best + EPSILON:
-                best = now
-                kept = self.yard.target.copy(), self.yard.place.copy()
-        self.yard.target, self.yard.place = kept
-        self.yard._measure()
-        return best
+        return self.end()
 
-    def _try(self, limit: float) -> float | None:
-        yard, rng = self.yard, self.rng
-        out: list[int] = []
-        for b, share in self._ruin():
-            jobs = [j for j in yard.jobs[b] if self.mobile[j]]
-            if share < 1.0:
-                jobs = [j for j in jobs if rng.random() < share]
-            out += jobs
-        if not out:
-            return None
-        out = out[:MOST]
-        index = np.array(out)
-        cost, worth = self._sums(index)
-        was = {job: yard.take(job) for job in out}
-        rent = -sum(float(yard.rent[b]) for b in set(was.values()) if not yard.count[b])
-        order = index[np.argsort(-self.size[index] * rng.uniform(0.6, 1.4, len(index)))]
-        weight, fresh = rng.uniform(0.3, 1.1), float(np.exp(rng.uniform(0.0, 1.6)))
-        shape = rng.uniform(0.0, 0.6)
+    def begin(self) -> None:
+        """What there is now is the best."""
+        self.now = self.best = 0.0
+        self._keep()
+
+    def go(self, tries: cython.int, heat: cython.double) -> None:
+        """So many tries."""
+        _: cython.int
+        with cython.nogil:
+            for _ in range(tries):
+                self._try(heat * self._exponential())
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _keep(self) -> cython.void:
+        self.kept[:] = self.target
+        self.kept_bins = self.bins
+
+    def end(self) -> float:
+        """Back to the best; what was won since the beginning."""
+        job: cython.int
+        for job in range(len(self.kept)):
+            self._take(job)
+        while self.bins > self.kept_bins:
+            self.bins -= 1
+            self.slots[self.place[self.bins]] -= 1
+        for job in range(len(self.kept)):
+            self._put(job, self.kept[job])
+        return self.best
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _uniform(self) -> cython.double:
+        """From 0 to 1, both left out (xorshift64*, Vigna 2016)."""
+        x: cython.ulonglong = self.random
+        x ^= x >> 12
+        x ^= (x << 25) & MASK
+        x ^= x >> 27
+        self.random = x
+        x = (x * FACTOR) & MASK
+        return ((x >> 11) + 0.5) * (1.0 / 9007199254740992.0)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _exponential(self) -> cython.double:
+        return -log(self._uniform())
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _try(self, limit: cython.double) -> cython.void:
+        """Kept if it is worse by less than the limit."""
+        i: cython.int
+        job: cython.int
+        at: cython.int
+        self.tries += 1
+        self._ruin()
+        if not self.number:
+            return
+        cost: cython.double = 0.0
+        rent: cython.double = 0.0
         # how much worse it is at least: with those that are still out where they are worth least
-        more = float(self.least[index].sum()) - worth
-        for job in order.tolist():
-            if more + rent >= limit or not yard.insert(job, weight, shape, fresh):
-                self._back(was)
-                return None
-            b = int(yard.target[job])
-            more += float(self.worth[job, yard.place[b]] - self.least[job])
-            if yard.count[b] == 1:
-                rent += float(yard.rent[b])
-        if more + rent < limit and abs(more + rent) > EPSILON:
-            return self._sums(index)[0] - cost + rent
-        self._back(was)
-        return None
+        more: cython.double = 0.0
+        for i in range(self.number):
+            job = self.out[i]
+            at = self.target[job]
+            self.was[i] = at
+            cost -= self.cost[job, self.place[at]]
+            more += self.least[job] - self.worth[job, self.place[at]]
+            self._take(job)
+            if not self.count[at]:
+                rent -= self.rent[at]
+        self._shuffle()
+        weight: cython.double = 0.6 + 0.5 * self._uniform()
+        fresh: cython.double = exp(1.6 * self._uniform())
+        shape: cython.double = 0.6 * self._uniform()
+        for i in range(self.number):
+            job = self.order[i]
+            if more + rent >= limit or not self._insert(job, weight, shape, fresh):
+                self._back()
+                return
+            at = self.target[job]
+            more += self.worth[job, self.place[at]] - self.least[job]
+            cost += self.cost[job, self.place[at]]
+            if self.count[at] == 1:
+                rent += self.rent[at]
+        if more + rent >= limit or fabs(more + rent) <= EPSILON:
+            self._back()
+            return
+        self.wins += 1
+        self.now += cost + rent
+        if self.now <= self.best + EPSILON:
+            self.best = self.now
+            self._keep()
 
-    def _sums(self, jobs: Ints) -> tuple[float, float]:
-        """What these jobs cost where they are, and the same with the worth of their room."""
-        place = self.yard.place[self.yard.target[jobs]]
-        cost = float(self.yard.cost[jobs, place].sum())
-        return cost, float(self.worth[jobs, place].sum())
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _back(self) -> cython.void:
+        i: cython.int
+        for i in range(self.number):
+            if self.target[self.out[i]] >= 0:
+                self._take(self.out[i])
+        for i in range(self.number):
+            self._put(self.out[i], self.was[i])
 
-    def _back(self, was: dict[int, int]) -> None:
-        yard = self.yard
-        for job in was:
-            if yard.target[job] >= 0:
-                yard.take(job)
-        for job, b in was.items():
-            yard.put(job, b)
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _shuffle(self) -> cython.void:
+        """The order in which they are put back: the largest first, more or less."""
+        i: cython.int
+        k: cython.int
+        job: cython.int
+        key: cython.double
+        for i in range(self.number):
+            job = self.out[i]
+            key = self.size[job] * (0.6 + 0.8 * self._uniform())
+            k = i
+            while k > 0 and self.key[k - 1] < key:
+                self.key[k] = self.key[k - 1]
+                self.order[k] = self.order[k - 1]
+                k -= 1
+            self.key[k] = key
+            self.order[k] = job
 
-    def _ruin(self) -> list[tuple[int, float]]:
-        """Which bins are emptied, and by how much."""
-        yard, fleet, rng = self.yard, self.yard.fleet, self.rng
-        used = np.flatnonzero(yard.count > 0)
-        made = used >= fleet.nodes
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _ruin(self) -> cython.void:
+        """Choose jobs: all or most of a bin's, and some of bins where one of them would be as
+        well."""
+        first: cython.int = self._worst()
+        job: cython.int
+        self.number = 0
+        if first < 0:
+            return
+        self._pick(first, 1.0 if self.count[first] <= MOST else 0.5 * MOST / self.count[first])
+        if self._uniform() < 0.2:
+            self.number = 0
+            self._pick(first, 0.2 + 0.6 * self._uniform())
+        seed: cython.int = -1
+        number: cython.int = 0
+        job = self.first[first]
+        while job >= 0:
+            if self.can[job]:
+                number += 1
+                if self._uniform() * number < 1:
+                    seed = job
+            job = self.after[job]
+        if seed < 0:
+            return
+        b: cython.int
+        scale: cython.double = 0.3 * self.price[seed, self.place[first]] + 1e-6
+        for b in range(self.bins):
+            self.weight[b] = INF
+            if self.count[b] and b != first:
+                self.weight[b] = (
+                    self.cost[seed, self.place[b]]
+                    + self.price[seed, self.place[b]]
+                    + scale * self._exponential()
+                )
+        number = 1
+        while number < BINS - 1 and self._uniform() > 0.8:
+            number += 1
+        best: cython.int
+        while number > 0 and self.number < MOST:
+            number -= 1
+            best = 0
+            for b in range(self.bins):
+                if self.weight[b] < self.weight[best]:
+                    best = b
+            if self.weight[best] == INF:
+                return
+            self.weight[best] = INF
+            self._pick(best, 0.1 + 0.8 * self._uniform())
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _worst(self) -> cython.int:
+        """A bin whose free room costs much, more or less; -1 if there is none."""
         # there are few machines beside many nodes, and more is won by emptying them
-        some = used[made if rng.random() < MADE else ~made]
-        if not len(some):
-            some = used
-        room = np.maximum(fleet.room[yard.place[some]], 1)
-        cores = np.maximum(fleet.cores[yard.place[some]], 1e-9)
-        free = np.maximum(yard.memory[some] / room, yard.cpus[some] / cores)
-        weight = np.maximum(yard.rent[some], 0.0) * np.maximum(free, 0.01) + 1e-3
-        first = int(rng.choice(some, p=weight / weight.sum()))
-        count = int(yard.count[first])
-        bins = [(first, 1.0 if count <= MOST else MOST / 2 / count)]
-        if rng.random() < 0.2:
-            bins = [(first, float(rng.uniform(0.2, 0.8)))]
-        jobs = [j for j in yard.jobs[first] if self.mobile[j]]
-        if not jobs:
-            return bins
-        # bins where one of its jobs would be as well
-        seed = int(rng.choice(jobs))
-        at = yard.place[used]
-        near = yard.cost[seed, at] + yard.price[seed, at]
-        near = near - near.min() if np.isfinite(near.min()) else near
-        near += rng.exponential(0.3 * float(yard.price[seed, yard.place[first]]) + 1e-6, len(used))
-        near[used == first] = np.inf
-        number = min(5, int(rng.geometric(0.6)))
-        for i in np.argsort(near)[:number].tolist():
-            if np.isfinite(near[i]):
-                bins.append((int(used[i]), float(rng.uniform(0.1, 0.9))))
-        return bins
+        made: cython.bint = self._uniform() < MADE
+        sum_: cython.double = 0.0
+        free: cython.double
+        chosen: cython.int = -1
+        again: cython.int
+        b: cython.int
+        for again in range(2):
+            for b in range(self.bins):
+                if self.count[b] and (again or (b >= self.nodes) == made):
+                    free = max(self.memory[b] * self.whole[b], self.cpus[b] * self.whole_cpus[b])
+                    free = max(self.rent[b], 0.0) * max(free, 0.01) + 1e-3
+                    sum_ += free
+                    if self._uniform() * sum_ < free:
+                        chosen = b
+            if chosen >= 0:
+                break
+        return chosen
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _pick(self, b: cython.int, share: cython.double) -> cython.void:
+        """This share of its jobs."""
+        job: cython.int = self.first[b]
+        while job >= 0 and self.number < MOST:
+            if self.can[job] and self._uniform() < share:
+                self.out[self.number] = job
+                self.number += 1
+            job = self.after[job]

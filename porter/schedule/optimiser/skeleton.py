@@ -81,12 +81,13 @@ def framed(pooled: Pooled, highs: Quiet, spare: float, deadline: float) -> Skele
     placed = Placed(fleet, costs_of(fleet, site), price, room, fleet.cores * (1 - spare))
     if not solved(placed, deadline):
         return None
+    prices = placed.prices()
     many = whole(placed, deadline)
     keep = np.ones(fleet.nodes, dtype=bool)
     keep[fleet.standing] = many[: fleet.nodes][fleet.standing] > 0
     made = np.repeat(np.arange(fleet.nodes, fleet.places), many[fleet.nodes :]).tolist()
     leaves = placed.away() & keep[fleet.home]
-    return Skeleton(keep, made, site, placed.prices(), fleet.site[fleet.home], leaves)
+    return Skeleton(keep, made, site, prices, fleet.site[fleet.home], leaves)
 
 
 def _machines_whole(pooled: Pooled, highs: Quiet, x: Floats, deadline: float) -> Floats:

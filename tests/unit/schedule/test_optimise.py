@@ -17,7 +17,6 @@ from porter.schedule.optimiser.model import Answer, Problem
 from porter.schedule.optimiser.optimise import optimise
 from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import Pooled
-from porter.schedule.optimiser.search import Yard
 from porter.schedule.optimiser.solver import solve
 from porter.schedule.optimiser.waves import order
 from tests.unit.schedule.small import NO, job, node, offer, problem
@@ -146,17 +145,3 @@ def test_who_needs_most_while_arriving_goes_first() -> None:
     draft = Draft.staying(fleet)
     draft.target[:] = 1
     assert order(fleet, draft, [0, 1], {1: [0, 1]}) == ([[1], [0]], [])
-
-
-def test_the_search_takes_chains_of_nodes_that_wait_and_no_rings() -> None:
-    nodes = [node(f"n{i}", memory=16) for i in range(4)]
-    jobs = [job(f"j{i}", f"n{i}") for i in range(4)]
-    fleet = Fleet(problem(jobs, nodes))
-    yard = Yard(fleet, Draft.staying(fleet), fleet.being(), np.zeros((4, 4)))
-    for moved, target in ((2, 3), (1, 2), (0, 1)):
-        yard.take(moved)
-        assert yard.takes(moved, target)
-        yard.put(moved, target)
-    yard.take(3)
-    assert not yard.takes(3, 0)
-    assert yard.takes(3, 3)
