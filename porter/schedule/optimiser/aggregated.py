@@ -21,18 +21,16 @@ from porter.schedule.optimiser.placed import Placed
 from porter.schedule.optimiser.pools import Pooled
 from porter.schedule.optimiser.search import Search
 from porter.schedule.optimiser.skeleton import Skeleton, framed, prices_of, skeleton
-from porter.schedule.optimiser.solver import INF, relaxed, run, solve
+from porter.schedule.optimiser.solver import INF, relaxed, run
 
 SPARE = 0.01
 """This part of every place is left empty when nodes are chosen."""
 CELLS = 1_000_000
 """Up to so many jobs times places, the program over single places is worth its time."""
-FRAME, SINGLE = 0.7, 0.8
-"""Parts of the time that is left, at most: for a better beginning, and for a better bound."""
+FRAME = 0.7
+"""Part of the time that is left, at most, for a better beginning."""
 LEAST = 0.2
 """A better beginning comes too late when less than this part of the search's time is left."""
-COLUMNS = 20_000
-"""Up to so many, the pooled program is solved with its whole numbers."""
 HEAT = 1e-5
 """This part of the cost may be lost in one try of the search at first."""
 CLOSE = 1e-6
@@ -44,8 +42,7 @@ bundle."""
 
 class Aside:
     """What a thread of its own finds out until a deadline: a better beginning, by the program over
-    single places, and the bound. That is proven by the pooled linear program, by the one over
-    single places, and by the pooled one with its whole numbers."""
+    single places, and the bound, by the pooled linear program and by that one."""
 
     def __init__(self, fleet: Fleet, deadline: float) -> None:
         self.bound = -INF
@@ -62,22 +59,13 @@ class Aside:
         self.bound = float(highs.getInfo().objective_function_value) + pooled.constant
         if fleet.count * fleet.places <= CELLS:
             price = prices_of(pooled, np.array(highs.getSolution().row_dual))
-            self.frame = framed(pooled, highs, SPARE, self._part(FRAME))
+            now = time.monotonic()
+            until = now + FRAME * (self._deadline - now)
+            self.frame = framed(pooled, highs, SPARE, until)
             price = price if self.frame is None else self.frame.price
             placed = Placed(fleet, fleet.being(), price, fleet.room.astype(float), fleet.cores)
-            for proven in placed.bounds(self._part(SINGLE)):
+            for proven in placed.bounds(self._deadline):
                 self.bound = max(self.bound, proven)
-        left = self._deadline - time.monotonic()
-        # on large ones HiGHS does not look at the clock often enough
-        if pooled.program.columns < COLUMNS and left > 0.05:
-            solved = solve(pooled.program, left, gap=1e-4)
-            if np.isfinite(solved.bound):
-                self.bound = max(self.bound, solved.bound + pooled.constant)
-
-    def _part(self, part: float) -> float:
-        """The moment when this part of the time that is left now will be over."""
-        now = time.monotonic()
-        return now + part * (self._deadline - now)
 
     def wait(self) -> float:
         self._future.result()

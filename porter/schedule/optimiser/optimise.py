@@ -24,7 +24,7 @@ LEAST = 0.05
 """With less time than this, seconds, only the quick way is gone."""
 QUICK = 0.05
 """Of the time: for the quick way, which always comes first."""
-RESERVED = 0.08
+RESERVED = 0.05
 """Of the time: for sorting out and for explaining."""
 
 

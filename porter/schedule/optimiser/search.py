@@ -639,7 +639,7 @@ class Search(Yard):
             if self.weight[best] == INF:
                 return
             self.weight[best] = INF
-            self._pick(best, 0.1 + 0.8 * self._uniform())
+            self._pick(best, 1.0 if self._uniform() < 0.3 else 0.1 + 0.8 * self._uniform())
 
     @cython.cfunc
     @cython.nogil
