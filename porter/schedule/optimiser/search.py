@@ -79,9 +79,9 @@ class Yard:
     # of each node
     began: cython.int[::1]
     own: cython.int[::1]
-    """Its jobs, as they are now: own[began[node]] to own[began[node + 1]]."""
+    """Its jobs, as it is: own[began[node]] to own[began[node + 1]]."""
     marks: cython.int[:, ::1]
-    """By mark and node: how many of a mark are there now."""
+    """By mark and node: how many of a mark are there as it is."""
     seen: cython.int[::1]
     queue: cython.int[::1]
     look: cython.int
@@ -102,7 +102,8 @@ class Yard:
         self.room = fleet.room.astype(float)
         self.cores = fleet.cores + SLACK
         self.rents = fleet.rent.astype(float)
-        self.most = np.concatenate([np.ones(fleet.nodes), fleet.most]).astype(np.int32)
+        most = np.minimum(fleet.most, fleet.count)
+        self.most = np.concatenate([np.ones(fleet.nodes), most]).astype(np.int32)
         self.own = np.argsort(fleet.home, kind="stable").astype(np.int32)
         self.began = np.concatenate([[0], np.cumsum(fleet.residents)]).astype(np.int32)
         marks = np.zeros((int(fleet.apart.max(initial=-1)) + 1, fleet.nodes), dtype=np.int32)
@@ -110,16 +111,14 @@ class Yard:
             for mark, number in found.items():
                 marks[mark, node] = number
         self.marks = marks
-        self.value(cost, price)
-        self._room_for(draft, cost)
-        self._fill(draft.target)
-
-    def value(self, cost: Floats, price: Floats) -> None:
-        """What it costs to be somewhere, and what room is worth, from now on."""
         self.cost = np.ascontiguousarray(cost)
         self.price = np.ascontiguousarray(price)
+        self._furnish(draft, cost)
+        for job, b in enumerate(draft.target.tolist()):
+            self._put(job, b)
 
-    def _room_for(self, draft: Draft, cost: Floats) -> None:
+    def _furnish(self, draft: Draft, cost: Floats) -> None:
+        """All bins, with nothing in them, and room for as many more as there are jobs."""
         fleet: Fleet = self.fleet
         made = np.array(draft.machines, dtype=np.int64)
         spare = [
@@ -129,28 +128,23 @@ class Yard:
             and np.isfinite(cost[:, offer]).any()
         ]
         places = [*range(fleet.nodes), *made.tolist(), *spare]
-        top = len(places) + fleet.count + 1
-        for_jobs, for_bins = fleet.count, top
-        self.target = np.full(for_jobs, -1, dtype=np.int32)
-        self.after = np.full(for_jobs, -1, dtype=np.int32)
+        top = len(places) + fleet.count
+        self.target = np.full(fleet.count, -1, dtype=np.int32)
+        self.after = np.full(fleet.count, -1, dtype=np.int32)
         self.slots = np.zeros(fleet.places, dtype=np.int32)
-        self.place = np.zeros(for_bins, dtype=np.int32)
-        self.memory, self.cpus = np.zeros(for_bins), np.zeros(for_bins)
-        self.whole, self.whole_cpus = np.zeros(for_bins), np.zeros(for_bins)
-        self.rent, self.score = np.zeros(for_bins), np.zeros(for_bins)
-        self.count = np.zeros(for_bins, dtype=np.int32)
-        self.guests = np.zeros(for_bins, dtype=np.int32)
-        self.first = np.full(for_bins, -1, dtype=np.int32)
-        self.paid = np.zeros(for_bins, dtype=np.int8)
+        self.place = np.zeros(top, dtype=np.int32)
+        self.memory, self.cpus = np.zeros(top), np.zeros(top)
+        self.whole, self.whole_cpus = np.zeros(top), np.zeros(top)
+        self.rent, self.score = np.zeros(top), np.zeros(top)
+        self.count = np.zeros(top, dtype=np.int32)
+        self.guests = np.zeros(top, dtype=np.int32)
+        self.first = np.full(top, -1, dtype=np.int32)
+        self.paid = np.zeros(top, dtype=np.int8)
         self.seen = np.zeros(fleet.nodes, dtype=np.int32)
         self.queue = np.zeros(fleet.nodes + 1, dtype=np.int32)
         self.look = self.bins = 0
         for place in places:
             self._open(place)
-
-    def _fill(self, target: Ints) -> None:
-        for job, b in enumerate(target.tolist()):
-            self._put(job, b)
 
     def draft(self) -> Draft:
         machines = np.asarray(self.place)[self.nodes : self.bins].tolist()
@@ -250,7 +244,9 @@ class Yard:
         """Put, and if a machine comes into use there may be another of its offer."""
         self._put(job, b)
         place: cython.int = self.place[b]
-        if b < self.nodes or self.count[b] > 1 or self.slots[place] >= self.most[place]:
+        if b < self.nodes or self.count[b] > 1 or self.bins == self.place.shape[0]:
+            return
+        if self.slots[place] >= self.most[place]:
             return
         other: cython.int
         for other in range(self.nodes, self.bins):

@@ -14,7 +14,7 @@ from benchmarks.fleets import KINDS, fleet
 from porter.schedule.optimiser import search
 from porter.schedule.optimiser.fleet import Draft, Fleet, cost_of
 from porter.schedule.optimiser.search import Search, Yard
-from tests.unit.schedule.small import job, node, problem
+from tests.unit.schedule.small import job, node, offer, problem
 
 
 def made_up(kind: str) -> Fleet:
@@ -105,3 +105,15 @@ def test_there_is_room_for_a_copy_while_it_arrives() -> None:
     yard.take(1)
     assert yard.into(0, 2)
     assert not yard.into(1, 2)
+
+
+def test_there_are_no_more_bins_than_there_is_room_for() -> None:
+    jobs = [job(f"j{i}", "n1") for i in range(2)]
+    offers = [offer(f"here/kind{i}/on_demand") for i in range(40)]
+    of = Fleet(problem(jobs, [node("n1")], offers))
+    yard = Yard(of, Draft.staying(of), of.being(), np.zeros((2, 41)))
+    # each that comes into use asks for another of its kind
+    for b in range(1, 1 + len(offers)):
+        yard.take(0)
+        assert yard.into(0, b)
+    assert len(yard.draft().machines) == len(offers) + len(jobs)
