@@ -85,8 +85,9 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_processes_are_found_by_directory_and_ended(path: Path, images: Path) -> None:
-    fake = program(path / "criu", "exec 5<$1; while :; do sleep 1; done")
-    other = program(path / "innocent", "exec 5<$1; while :; do sleep 1; done")
+    # they wait without children, which would be found as well until they run another program
+    fake = program(path / "criu", "exec 5<$1; kill -STOP $$")
+    other = program(path / "innocent", "exec 5<$1; kill -STOP $$")
     mine = subprocess.Popen([fake, images])
     theirs = subprocess.Popen([fake, path])
     innocent = subprocess.Popen([other, images])
