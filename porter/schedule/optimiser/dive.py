@@ -16,7 +16,7 @@ from porter.schedule.optimiser.solver import INF
 
 ENOUGH = 2e-3
 """So near to its end the program is solved well enough."""
-SHARE = 0.34
+SHARE = 0.2
 """So many of those in parts are decided at once."""
 MOST = 0.4
 """Of a machine there is a whole one if so much of it is needed, or if the rest costs next to

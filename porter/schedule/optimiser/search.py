@@ -27,6 +27,9 @@ MADE = cython.declare(cython.double, 0.4)
 """So many tries begin at a machine that is made, and not at a node."""
 PRICED = cython.declare(cython.double, 0.8)
 """This part of what room is worth counts beside what a plan costs."""
+HOLES = cython.declare(cython.double, 0.3)
+"""This part of what free room costs is forgiven, times the part of the bin that is free: a large
+hole is worth more than many small ones, and a bin that is nearly empty can soon be spared."""
 EPSILON = cython.declare(cython.double, 1e-9)
 INF = cython.declare(cython.double, float("inf"))
 COMPILED = cython.compiled
@@ -85,6 +88,8 @@ class Yard:
     seen: cython.int[::1]
     queue: cython.int[::1]
     look: cython.int
+    holes: cython.double
+    """Of all bins in use, the rent times the square of the part that is free."""
 
     def __init__(self, fleet: Fleet, draft: Draft, cost: Floats, price: Floats) -> None:
         """`cost`: of each job at each place, infinite where it may not be. `price`: what the room
@@ -143,6 +148,7 @@ class Yard:
         self.seen = np.zeros(fleet.nodes, dtype=np.int32)
         self.queue = np.zeros(fleet.nodes + 1, dtype=np.int32)
         self.look = self.bins = 0
+        self.holes = 0.0
         for place in places:
             self._open(place)
 
@@ -200,6 +206,7 @@ class Yard:
     @cython.exceptval(check=False)
     def _take(self, job: cython.int) -> cython.void:
         b: cython.int = self.target[job]
+        self.holes -= self._hole(b)
         before: cython.int = -1
         here: cython.int = self.first[b]
         while here != job:
@@ -215,11 +222,13 @@ class Yard:
         if self.home[job] != b:
             self.guests[b] -= 1
         self.target[job] = -1
+        self.holes += self._hole(b)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def _put(self, job: cython.int, b: cython.int) -> cython.void:
+        self.holes -= self._hole(b)
         before: cython.int = -1
         here: cython.int = self.first[b]
         while here >= 0 and self.rank[here] < self.rank[job]:
@@ -236,6 +245,14 @@ class Yard:
         if self.home[job] != b:
             self.guests[b] += 1
         self.target[job] = b
+        self.holes += self._hole(b)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _hole(self, b: cython.int) -> cython.double:
+        free: cython.double = self.memory[b] * self.whole[b] + self.cpus[b] * self.whole_cpus[b]
+        return 0.25 * self.rent[b] * free * free if self.count[b] else 0.0
 
     @cython.cfunc
     @cython.nogil
@@ -522,7 +539,7 @@ class Search(Yard):
         cost: cython.double = 0.0
         rent: cython.double = 0.0
         # how much worse it is at least: with those that are still out where they are worth least
-        more: cython.double = 0.0
+        more: cython.double = HOLES * self.holes
         for i in range(self.number):
             job = self.out[i]
             at = self.target[job]
@@ -538,7 +555,11 @@ class Search(Yard):
         shape: cython.double = 0.6 * self._uniform()
         for i in range(self.number):
             job = self.order[i]
-            if more + rent >= limit or not self._insert(job, weight, shape, fresh):
+            # the rest cannot make it less: where a hole grows, rent does so more
+            if more + rent - HOLES * self.holes >= limit:
+                self._back()
+                return
+            if not self._insert(job, weight, shape, fresh):
                 self._back()
                 return
             at = self.target[job]
@@ -546,7 +567,8 @@ class Search(Yard):
             cost += self.cost[job, self.place[at]]
             if self.count[at] == 1:
                 rent += self.rent[at]
-        if more + rent >= limit or fabs(more + rent) <= EPSILON:
+        more += rent - HOLES * self.holes
+        if more >= limit or fabs(more) <= EPSILON:
             self._back()
             return
         self.wins += 1
