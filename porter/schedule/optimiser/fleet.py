@@ -169,6 +169,30 @@ def _marks(names: list[str]) -> Ints:
     )
 
 
+def useful(fleet: Fleet) -> list[int]:
+    """Offers (as places) that none other beats: as large, as cheap, at the same site."""
+    problem, first = fleet.problem, fleet.nodes
+    offers = np.flatnonzero(fleet.most > 0) + first
+    groups: dict[tuple[int, str, bool, frozenset[str]], list[int]] = {}
+    for offer in offers.tolist():
+        kind = problem.offers[offer - first]
+        key = (int(fleet.site[offer]), kind.arch, kind.spot, kind.features)
+        groups.setdefault(key, []).append(offer)
+    kept = []
+    for group in groups.values():
+        index = np.array(group)
+        room, cores, rent = fleet.room[index], fleet.cores[index], fleet.rent[index]
+        risk = fleet.interruptions[index]
+        beats = (room[:, None] >= room) & (cores[:, None] >= cores) & (rent[:, None] <= rent)
+        beats &= risk[:, None] <= risk
+        # of two that are alike the first stays
+        alike = beats & beats.T
+        beats &= ~alike | (np.arange(len(index))[:, None] < np.arange(len(index)))
+        enough = fleet.most[index - first] >= 4
+        kept += index[~(beats & enough[:, None]).any(axis=0)].tolist()
+    return sorted(kept)
+
+
 @dataclass
 class Draft:
     """Where each job shall be: the number of a node, or `nodes` + the number of a new machine."""

@@ -17,7 +17,7 @@ import cython
 import numpy as np
 from cython.cimports.libc.math import exp, fabs, log
 
-from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.fleet import SLACK, Draft, Fleet, Floats, Ints, useful
 
 MOST = cython.declare(cython.int, 60)
 """So many jobs are taken out at once, at most."""
@@ -382,30 +382,6 @@ class Yard:
         return False
 
 
-def useful(fleet: Fleet) -> list[int]:
-    """Offers (as places) that none other beats: as large, as cheap, at the same site."""
-    problem, first = fleet.problem, fleet.nodes
-    offers = np.flatnonzero(fleet.most > 0) + first
-    groups: dict[tuple[int, str, bool, frozenset[str]], list[int]] = {}
-    for offer in offers.tolist():
-        kind = problem.offers[offer - first]
-        key = (int(fleet.site[offer]), kind.arch, kind.spot, kind.features)
-        groups.setdefault(key, []).append(offer)
-    kept = []
-    for group in groups.values():
-        index = np.array(group)
-        room, cores, rent = fleet.room[index], fleet.cores[index], fleet.rent[index]
-        risk = fleet.interruptions[index]
-        beats = (room[:, None] >= room) & (cores[:, None] >= cores) & (rent[:, None] <= rent)
-        beats &= risk[:, None] <= risk
-        # of two that are alike the first stays
-        alike = beats & beats.T
-        beats &= ~alike | (np.arange(len(index))[:, None] < np.arange(len(index)))
-        enough = fleet.most[index - first] >= 4
-        kept += index[~(beats & enough[:, None]).any(axis=0)].tolist()
-    return sorted(kept)
-
-
 @cython.cclass
 class Search(Yard):
     """Ruin and recreate."""
@@ -431,10 +407,8 @@ class Search(Yard):
     order: cython.int[::1]
     key: cython.double[::1]
     number: cython.int
-    # of the bins in question
-    picked: cython.int[::1]
-    share: cython.double[::1]
     weight: cython.double[::1]
+    """Of each bin; the least are emptied, too."""
 
     def __init__(
         self,
@@ -460,7 +434,6 @@ class Search(Yard):
         self.kept = np.zeros(fleet.count, dtype=np.int32)
         self.out, self.was = np.zeros(MOST, dtype=np.int32), np.zeros(MOST, dtype=np.int32)
         self.order, self.key = np.zeros(MOST, dtype=np.int32), np.zeros(MOST)
-        self.picked, self.share = np.zeros(BINS, dtype=np.int32), np.zeros(BINS)
         self.weight = np.zeros(len(self.place))
 
     def run(self, deadline: float, heat: float) -> float:
