@@ -31,8 +31,8 @@ FRAME = 0.7
 """Part of the time that is left, at most, for a better beginning."""
 LEAST = 0.2
 """A better beginning comes too late when less than this part of the search's time is left."""
-HEAT = 1e-5
-"""This part of the cost may be lost in one try of the search at first."""
+HEAT = 1.5e-5
+"""This part of the cost may be lost in one try of the search at first, and nothing in the end."""
 CLOSE = 1e-6
 """A plan that is so near to the bound is the best there is."""
 SLICES = 10
@@ -110,9 +110,10 @@ def _plan(fleet: Fleet, accountant: Accountant, end: float, found: Found, aside:
         left = until - time.monotonic()
         if left <= 0:
             continue
-        heat = HEAT * found.cost * (SLICES - 1 - part) / SLICES
+        rest = 1 - part / (SLICES - 1)
+        heat = HEAT * found.cost * rest**2
         for search in rivals:
-            search.run(time.monotonic() + left / len(rivals), heat)
+            search.run(time.monotonic() + left / len(rivals), rest, heat)
             look(fleet, accountant, search.draft(), found)
         # one slice shows which of two beginnings is the better one
         rivals = [min(rivals, key=lambda search: cost_of(fleet, search.draft()))]

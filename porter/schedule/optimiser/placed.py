@@ -7,6 +7,10 @@ with all its columns costs at most the least reduced cost of each job less.
 
 That there is at least as much of a place as of any job on it is added where a solution breaks it.
 
+A job that arrives needs more memory than it does afterwards. So if any arrives at a place, not all
+of its room is filled in the end: what the last one needs besides is left over. If none does, there
+is no more than was before.
+
 As the pooled program this one leaves rules out (`near`, `apart`, the order of moves else, what a
 bundle must save), and no plan that keeps them costs less than its bound.
 """
@@ -48,6 +52,8 @@ class Placed:
         others = np.isfinite(cost)
         others[np.arange(fleet.count), fleet.home] = False
         self.mobile = np.flatnonzero(others.any(axis=1))
+        left_over = np.where(others, fleet.arriving[:, None], np.inf).min(axis=0, initial=np.inf)
+        room = np.maximum(room - np.where(np.isfinite(left_over), left_over, 0.0), 0.0)
         self.home: Ints = fleet.home[self.mobile]
         self.every = np.arange(len(self.mobile))
         self._rents()

@@ -25,11 +25,17 @@ BINS = cython.declare(cython.int, 6)
 """From so many bins, at most."""
 MADE = cython.declare(cython.double, 0.4)
 """So many tries begin at a machine that is made, and not at a node."""
-PRICED = cython.declare(cython.double, 0.8)
-"""This part of what room is worth counts beside what a plan costs."""
-HOLES = cython.declare(cython.double, 0.3)
-"""This part of what free room costs is forgiven, times the part of the bin that is free: a large
-hole is worth more than many small ones, and a bin that is nearly empty can soon be spared."""
+PRICED = 1.0
+"""At first this part of what room is worth counts beside what a plan costs, and nothing of it in
+the end."""
+HOLES = 0.6
+"""At first this part of what free room costs is forgiven, times the part of the bin that is free,
+and nothing of it in the end: a large hole is worth more than many small ones, and a bin that is
+nearly empty can soon be spared."""
+COSTLY = cython.declare(cython.double, 0.5)
+"""So many tries begin at a job that is far from where it is best, and not at a bin."""
+CHAIN = cython.declare(cython.double, 0.5)
+"""So often a job of the bin that was opened last says which one is opened next."""
 EPSILON = cython.declare(cython.double, 1e-9)
 INF = cython.declare(cython.double, float("inf"))
 COMPILED = cython.compiled
@@ -399,6 +405,8 @@ class Search(Yard):
     """What it costs each job to be at each place, and part of what the room there is worth: a plan
     that costs the same is better if its jobs are where the prices want them."""
     least: cython.double[::1]
+    forgiven: cython.double
+    """This part of `holes`."""
     kept: cython.int[::1]
     kept_bins: cython.int
     # of the jobs that are out
@@ -428,29 +436,27 @@ class Search(Yard):
             fleet.memory / max(1.0, float(np.median(fleet.room))),
             fleet.cpus / max(1e-9, float(np.median(fleet.cores))),
         )
-        worth = np.ascontiguousarray(cost + PRICED * price)
-        self.worth, self.least = worth, worth.min(axis=1)
         self.tries = self.wins = 0
         self.kept = np.zeros(fleet.count, dtype=np.int32)
         self.out, self.was = np.zeros(MOST, dtype=np.int32), np.zeros(MOST, dtype=np.int32)
         self.order, self.key = np.zeros(MOST, dtype=np.int32), np.zeros(MOST)
         self.weight = np.zeros(len(self.place))
-
-    def run(self, deadline: float, heat: float) -> float:
-        """Until the deadline; what was won. `heat`: so much may be lost in one try at first."""
-        began = time.monotonic()
-        span = max(1e-6, deadline - began)
-        self.begin()
-        done = 0.0
-        while done < 1 and np.asarray(self.can).any():
-            self.go(CHUNK, heat * (1 - done) ** 2)
-            done = (time.monotonic() - began) / span
-        return self.end()
-
-    def begin(self) -> None:
-        """What there is now is the best."""
         self.now = self.best = 0.0
         self._keep()
+        self.weigh(1.0)
+
+    def run(self, deadline: float, left: float, heat: float) -> None:
+        """Until the deadline. `left`: what part of the search is still to come, from 1 to 0.
+        `heat`: so much may be lost in one try."""
+        self.weigh(left)
+        while time.monotonic() < deadline and np.asarray(self.can).any():
+            self.go(CHUNK, heat)
+
+    def weigh(self, left: float) -> None:
+        """How much counts besides what a plan costs: all of it at 1, nothing at 0."""
+        worth = np.asarray(self.cost) + PRICED * left * np.asarray(self.price)
+        self.worth, self.least = worth, worth.min(axis=1)
+        self.forgiven = HOLES * left
 
     def go(self, tries: cython.int, heat: cython.double) -> None:
         """So many tries."""
@@ -459,24 +465,21 @@ class Search(Yard):
             for _ in range(tries):
                 self._try(heat * self._exponential())
 
+    def draft(self) -> Draft:
+        """The cheapest that there was."""
+        machines = np.asarray(self.place)[self.nodes : self.kept_bins].tolist()
+        return Draft(np.asarray(self.kept).astype(np.int64), machines)
+
+    def won(self) -> float:
+        """What it costs more than at the beginning: 0 or less."""
+        return self.best
+
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def _keep(self) -> cython.void:
         self.kept[:] = self.target
         self.kept_bins = self.bins
-
-    def end(self) -> float:
-        """Back to the best; what was won since the beginning."""
-        job: cython.int
-        for job in range(len(self.kept)):
-            self._take(job)
-        while self.bins > self.kept_bins:
-            self.bins -= 1
-            self.slots[self.place[self.bins]] -= 1
-        for job in range(len(self.kept)):
-            self._put(job, self.kept[job])
-        return self.best
 
     @cython.cfunc
     @cython.nogil
@@ -512,7 +515,7 @@ class Search(Yard):
         cost: cython.double = 0.0
         rent: cython.double = 0.0
         # how much worse it is at least: with those that are still out where they are worth least
-        more: cython.double = HOLES * self.holes
+        more: cython.double = self.forgiven * self.holes
         for i in range(self.number):
             job = self.out[i]
             at = self.target[job]
@@ -529,7 +532,7 @@ class Search(Yard):
         for i in range(self.number):
             job = self.order[i]
             # the rest cannot make it less: where a hole grows, rent does so more
-            if more + rent - HOLES * self.holes >= limit:
+            if more + rent - self.forgiven * self.holes >= limit:
                 self._back()
                 return
             if not self._insert(job, weight, shape, fresh):
@@ -540,7 +543,7 @@ class Search(Yard):
             cost += self.cost[job, self.place[at]]
             if self.count[at] == 1:
                 rent += self.rent[at]
-        more += rent - HOLES * self.holes
+        more += rent - self.forgiven * self.holes
         if more >= limit or fabs(more) <= EPSILON:
             self._back()
             return
@@ -585,52 +588,102 @@ class Search(Yard):
     @cython.nogil
     @cython.exceptval(check=False)
     def _ruin(self) -> cython.void:
-        """Choose jobs: all or most of a bin's, and some of bins where one of them would be as
-        well."""
-        first: cython.int = self._worst()
-        job: cython.int
-        self.number = 0
-        if first < 0:
-            return
-        self._pick(first, 1.0 if self.count[first] <= MOST else 0.5 * MOST / self.count[first])
-        if self._uniform() < 0.2:
-            self.number = 0
-            self._pick(first, 0.2 + 0.6 * self._uniform())
+        """Choose jobs: one that is at a bad place, or all or most of a badly filled bin's, and some
+        of bins where one of them would be as well."""
         seed: cython.int = -1
-        number: cython.int = 0
-        job = self.first[first]
-        while job >= 0:
-            if self.can[job]:
-                number += 1
-                if self._uniform() * number < 1:
-                    seed = job
-            job = self.after[job]
-        if seed < 0:
-            return
         b: cython.int
-        scale: cython.double = 0.3 * self.price[seed, self.place[first]] + 1e-6
-        for b in range(self.bins):
-            self.weight[b] = INF
-            if self.count[b] and b != first:
-                self.weight[b] = (
-                    self.cost[seed, self.place[b]]
-                    + self.price[seed, self.place[b]]
-                    + scale * self._exponential()
-                )
-        number = 1
+        self.number = 0
+        if self._uniform() < COSTLY:
+            seed = self._misplaced()
+        if seed >= 0:
+            b = self.target[seed]
+            self.out[0] = seed
+            self.number = 1
+            self._pick(b, 0.3 * self._uniform(), seed)
+        else:
+            b = self._worst()
+            if b < 0:
+                return
+            if self._uniform() < 0.2:
+                self._pick(b, 0.2 + 0.6 * self._uniform(), -1)
+            else:
+                self._pick(b, 1.0 if self.count[b] <= MOST else 0.5 * MOST / self.count[b], -1)
+            seed = self._large(b)
+            if seed < 0:
+                return
+        self._open_others(b, seed)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _open_others(self, b: cython.int, seed: cython.int) -> cython.void:
+        """Some jobs of other bins: of those where the seed would be as well."""
+        other: cython.int
+        least: cython.double
+        score: cython.double
+        scale: cython.double
+        for other in range(self.bins):
+            self.weight[other] = self._exponential() if self.count[other] else -1.0
+        self.weight[b] = -1.0
+        number: cython.int = 1
         while number < BINS - 1 and self._uniform() > 0.8:
             number += 1
-        best: cython.int
         while number > 0 and self.number < MOST:
             number -= 1
-            best = 0
-            for b in range(self.bins):
-                if self.weight[b] < self.weight[best]:
-                    best = b
-            if self.weight[best] == INF:
+            scale = 0.3 * self.price[seed, self.place[self.target[seed]]] + 1e-6
+            b = -1
+            least = INF
+            for other in range(self.bins):
+                if self.weight[other] >= 0:
+                    score = (
+                        self.cost[seed, self.place[other]]
+                        + self.price[seed, self.place[other]]
+                        + scale * self.weight[other]
+                    )
+                    if score < least:
+                        b = other
+                        least = score
+            if b < 0:
                 return
-            self.weight[best] = INF
-            self._pick(best, 1.0 if self._uniform() < 0.3 else 0.1 + 0.8 * self._uniform())
+            self.weight[b] = -1.0
+            self._pick(b, 1.0 if self._uniform() < 0.3 else 0.1 + 0.8 * self._uniform(), -1)
+            if self._uniform() < CHAIN:
+                other = self._large(b)
+                if other >= 0:
+                    seed = other
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _misplaced(self) -> cython.int:
+        """A job that would be worth more elsewhere, more or less; -1 if there is none."""
+        chosen: cython.int = -1
+        sum_: cython.double = 0.0
+        more: cython.double
+        job: cython.int
+        for job in range(self.can.shape[0]):
+            if self.can[job]:
+                more = self.worth[job, self.place[self.target[job]]] - self.least[job]
+                sum_ += more
+                if self._uniform() * sum_ < more:
+                    chosen = job
+        return chosen
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _large(self, b: cython.int) -> cython.int:
+        """A large job of a bin, more or less; -1 if there is none that may move."""
+        chosen: cython.int = -1
+        sum_: cython.double = 0.0
+        job: cython.int = self.first[b]
+        while job >= 0:
+            if self.can[job]:
+                sum_ += self.size[job]
+                if self._uniform() * sum_ < self.size[job]:
+                    chosen = job
+            job = self.after[job]
+        return chosen
 
     @cython.cfunc
     @cython.nogil
@@ -659,11 +712,11 @@ class Search(Yard):
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def _pick(self, b: cython.int, share: cython.double) -> cython.void:
-        """This share of its jobs."""
+    def _pick(self, b: cython.int, share: cython.double, but: cython.int) -> cython.void:
+        """This share of its jobs, but one."""
         job: cython.int = self.first[b]
         while job >= 0 and self.number < MOST:
-            if self.can[job] and self._uniform() < share:
+            if self.can[job] and job != but and self._uniform() < share:
                 self.out[self.number] = job
                 self.number += 1
             job = self.after[job]

@@ -76,8 +76,7 @@ def framed(pooled: Pooled, highs: Quiet, spare: float, deadline: float) -> Skele
     price = prices_of(pooled, np.array(highs.getSolution().row_dual))
     x = _gather(pooled, highs, np.array(highs.getSolution().col_value), deadline)
     site = _sites(pooled, x)
-    small = float(np.quantile(fleet.arriving, 0.1)) if fleet.count else 0.0
-    room = np.maximum(fleet.room * (1 - spare) - small, 0.0)
+    room = fleet.room.astype(float) * (1 - spare)
     placed = Placed(fleet, costs_of(fleet, site), price, room, fleet.cores * (1 - spare))
     if not solved(placed, deadline):
         return None
