@@ -64,7 +64,7 @@ def measure(size: Size, kind: str, seed: int) -> Row:
     problem = fleet(kind, seed, size.jobs, size.hosts, size.types)
     load = os.getloadavg()[0]
     began = time.perf_counter()
-    answer = optimise(problem, seconds=size.seconds * 0.94)
+    answer = optimise(problem, seconds=size.seconds * 0.98)
     seconds = time.perf_counter() - began
     return Row(
         kind,

@@ -84,7 +84,9 @@ class Yard:
     first: cython.int[::1]
     paid: cython.char[::1]
     """Its rent counts as paid although nothing is in it yet."""
+    fits: cython.int[::1]
     score: cython.double[::1]
+    """Of the bins in `fits`."""
     # of each node
     began: cython.int[::1]
     own: cython.int[::1]
@@ -147,6 +149,7 @@ class Yard:
         self.memory, self.cpus = np.zeros(top), np.zeros(top)
         self.whole, self.whole_cpus = np.zeros(top), np.zeros(top)
         self.rent, self.score = np.zeros(top), np.zeros(top)
+        self.fits = np.zeros(top, dtype=np.int32)
         self.count = np.zeros(top, dtype=np.int32)
         self.guests = np.zeros(top, dtype=np.int32)
         self.first = np.full(top, -1, dtype=np.int32)
@@ -350,41 +353,44 @@ class Yard:
         need: cython.double = self.need[job]
         cpus: cython.double = self.need_cpus[job]
         b: cython.int
+        i: cython.int
+        fit: cython.int = 0
         best: cython.int = -1
         least: cython.double = INF
         score: cython.double
         left: cython.double
         left_cpus: cython.double
+        # most bins are too full: to sort them out without a branch is twice as fast
         for b in range(self.bins):
-            score = INF
-            left = self.memory[b] - need
-            left_cpus = self.cpus[b] - cpus
-            if left >= 0 and left_cpus >= 0:
-                score = self.cost[job, self.place[b]]
-                if self.count[b] or self.paid[b]:
-                    left *= self.whole[b]
-                    left_cpus *= self.whole_cpus[b]
-                    score += self.price[job, self.place[b]] * (
-                        weight + shape * (fabs(left - left_cpus) + 0.3 * (left + left_cpus))
-                    )
-                else:
-                    left = max(need * self.whole[b], cpus * self.whole_cpus[b]) * fresh
-                    score += self.rent[b] * min(1.0, left + 0.01)
-                if score < least:
-                    least = score
-                    best = b
-            self.score[b] = score
+            self.fits[fit] = b
+            fit += (self.memory[b] >= need) & (self.cpus[b] >= cpus)
+        for i in range(fit):
+            b = self.fits[i]
+            score = self.cost[job, self.place[b]]
+            if self.count[b] or self.paid[b]:
+                left = (self.memory[b] - need) * self.whole[b]
+                left_cpus = (self.cpus[b] - cpus) * self.whole_cpus[b]
+                score += self.price[job, self.place[b]] * (
+                    weight + shape * (fabs(left - left_cpus) + 0.3 * (left + left_cpus))
+                )
+            else:
+                left = max(need * self.whole[b], cpus * self.whole_cpus[b]) * fresh
+                score += self.rent[b] * min(1.0, left + 0.01)
+            self.score[i] = score
+            if score < least:
+                least = score
+                best = i
         while best >= 0:
-            if self._takes(job, best):
-                self._enter(job, best)
+            if self._takes(job, self.fits[best]):
+                self._enter(job, self.fits[best])
                 return True
             self.score[best] = INF
             best = -1
             least = INF
-            for b in range(self.bins):
-                if self.score[b] < least:
-                    least = self.score[b]
-                    best = b
+            for i in range(fit):
+                if self.score[i] < least:
+                    least = self.score[i]
+                    best = i
         return False
 
 
@@ -416,7 +422,7 @@ class Search(Yard):
     key: cython.double[::1]
     number: cython.int
     weight: cython.double[::1]
-    """Of each bin; the least are emptied, too."""
+    """Of each bin: what by chance speaks against opening it; below 0 where that is no question."""
 
     def __init__(
         self,

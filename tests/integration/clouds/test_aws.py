@@ -153,11 +153,11 @@ def launch(bench: AwsBench, spec: LaunchSpec, **settings: str) -> Instance:
     return finish(go)
 
 
-def terminate(bench: AwsBench, spec: LaunchSpec) -> None:
+def terminate(bench: AwsBench, spec: LaunchSpec, **settings: str) -> None:
     """Ends with the proof that nothing of it is left."""
 
     def go(token: str) -> Pending | None:
-        hosts = bench.open().hosts
+        hosts = bench.open(**settings).hosts
         assert hosts is not None
         try:
             return hosts.terminate(spec.key, token)
@@ -272,7 +272,8 @@ def test_a_machine_that_shows_late_is_still_terminated(quick: AwsBench) -> None:
     hosts = quick.open().hosts
     assert hosts is not None
     hosts.launch(spec)
-    terminate(quick, spec)
+    # the stand-in counts looks, of which a busy machine makes few in a second
+    terminate(quick, spec, settle_seconds="15")
     assert quick.count(spec.key) == 1
     assert spec.name not in {one.name for one in quick.cloud.machines()}
 
