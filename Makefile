@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 PYTEST := $(PYTHON) -m pytest -q
-# Tests that mostly wait, or need no lab: two files of them at a time.
+# Tests that mostly wait, or need no lab: three files of them at a time.
 ASIDE := tests/saga tests/integration/clouds $(wildcard tests/integration/test_*postgresql*.py) \
 	$(wildcard tests/integration/test_store*.py) $(addprefix tests/integration/test_,$(addsuffix .py, \
 	action client events login openapi permissions request_id schedules_processes streams webhooks))
@@ -36,7 +36,7 @@ format: ## Format the code and sort its imports
 	$(BIN)/ruff format .
 
 test: setup check ## Everything: check, then saga, integration, end-to-end and browser tests with real CRIU
-	$(PYTEST) -n 2 --dist loadfile $(ASIDE)
+	$(PYTEST) -n 3 --dist loadfile $(ASIDE)
 	$(PYTEST) $(addprefix --ignore=,$(ASIDE)) tests/integration tests/e2e tests/browser
 
 test-long: setup ## The soak tests: long series of moves and of random failures
