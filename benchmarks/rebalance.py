@@ -13,7 +13,7 @@ import json
 import os
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="so many of the seeds")
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of fleets")
     parser.add_argument("--size", choices=("small", "large", "both"), default="both")
+    parser.add_argument("--seconds", type=float, help="time for each, instead of 5 and 60")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
@@ -126,6 +127,7 @@ def main() -> None:
     ):
         if options.size not in (name, "both"):
             continue
+        size = replace(size, seconds=options.seconds or size.seconds)
         rows = []
         for kind in kinds:
             for seed in seeds:

@@ -10,6 +10,7 @@ import highspy
 import numpy as np
 
 from porter.schedule.optimiser.fleet import Bools, Draft, Fleet, Floats, Ints
+from porter.schedule.optimiser.model import HOUR
 from porter.schedule.optimiser.search import Yard
 from porter.schedule.optimiser.skeleton import Skeleton, costs_of
 from porter.schedule.optimiser.solver import INF, Program, relaxed, run
@@ -29,6 +30,10 @@ class Prices:
         others = np.isfinite(cost)
         others[np.arange(fleet.count), fleet.home] = False
         self.mobile = others.any(axis=1)
+        # a node that ends is paid until its jobs are gone
+        ends = fleet.standing & ~skeleton.keep
+        second = np.where(ends, fleet.hourly[: fleet.nodes] / HOUR, 0.0)[fleet.home]
+        cost += np.where(others, fleet.move_s[:, fleet.site], 0.0) * second[:, None]
 
 
 def assign(

@@ -11,6 +11,9 @@ A job that arrives needs more memory than it does afterwards. So if any arrives 
 of its room is filled in the end: what the last one needs besides is left over. If none does, there
 is no more than was before.
 
+A node that ends is paid until its jobs are gone, so that they had better go where they are soon.
+What that costs more than the quickest way counts as far as a node does not stay.
+
 As the pooled program this one leaves rules out (`near`, `apart`, the order of moves else, what a
 bundle must save), and no plan that keeps them costs less than its bound.
 """
@@ -56,7 +59,7 @@ class Placed:
         room = np.maximum(room - np.where(np.isfinite(left_over), left_over, 0.0), 0.0)
         self.home: Ints = fleet.home[self.mobile]
         self.every = np.arange(len(self.mobile))
-        self._rents()
+        self._rents(np.isfinite(cost[self.mobile]))
         self.sizes = [
             self._parts(fleet.memory.astype(float), room, fleet.load),
             self._parts(fleet.cpus, cores, fleet.load_cpus),
@@ -76,18 +79,18 @@ class Placed:
         self.dual: Floats = np.zeros(0)
         self._begin(price)
 
-    def _rents(self) -> None:
+    def _rents(self, allowed: Bools) -> None:
         """What each place costs if anything is there, and what is paid in any case."""
         fleet, nodes = self.fleet, self.fleet.nodes
         staying = np.ones(fleet.count, dtype=bool)
         staying[self.mobile] = False
         held = np.zeros(nodes, dtype=bool)
         held[fleet.home[staying]] = True
-        least = np.zeros(fleet.count)
-        least[self.mobile] = fleet.move_s[self.mobile].min(axis=1)
+        seconds = fleet.move_s[self.mobile]
+        quickest = seconds.min(axis=1, initial=INF)
         # a node that ends is paid until all its jobs are gone
-        double = np.bincount(fleet.home, least, nodes) * fleet.hourly[:nodes] / HOUR
-        double = np.where(fleet.standing, np.minimum(double, fleet.rent[:nodes]), 0.0)
+        second = np.where(fleet.standing, fleet.hourly[:nodes] / HOUR, 0.0)
+        double = np.minimum(np.bincount(self.home, quickest, nodes) * second, fleet.rent[:nodes])
         self.rent: Floats = fleet.rent.copy()
         self.rent[:nodes] -= double
         self.can_end: Bools = np.ones(fleet.places, dtype=bool)
@@ -97,6 +100,14 @@ class Placed:
         self.rent[kept] = 0.0
         self.most: Floats = np.concatenate([np.ones(nodes), fleet.most]).astype(float)
         self.staying = staying
+        away = allowed & (np.arange(fleet.places)[None, :] != self.home[:, None])
+        longer = np.where(away, seconds[:, fleet.site] - quickest[:, None], 0.0)
+        longer *= (second * self.can_end[:nodes])[self.home][:, None]
+        worst = np.bincount(self.home, longer.max(axis=1, initial=0.0), nodes)
+        self.slowest: Floats = worst.astype(float)
+        """Of each node that ends: what it costs at most that jobs take longer than they must."""
+        self.longer: Floats = longer / np.where(worst > 0, worst, 1.0)[self.home][:, None]
+        """Of each job at each place, its part of that."""
 
     def _parts(self, size: Floats, room: Floats, load: Floats | Ints) -> Floats:
         fleet, nodes = self.fleet, self.fleet.nodes
@@ -119,9 +130,10 @@ class Placed:
         np.put_along_axis(chosen, nearest.astype(np.int64), True, axis=1)
         self.job, self.place = np.nonzero(chosen & np.isfinite(self.cost))
         self.has[self.job, self.place] = True
+        late = program.add(self.slowest, upper=INF)
         x = program.add(self.cost[self.job, self.place], upper=INF)
-        self.first = int(places)
-        """x[0] is this column; before it there is one for each place."""
+        self.first = int(places) + fleet.nodes
+        """x[0] is this column; before it there are one for each place, and one for each node."""
         there = np.flatnonzero(~self.can_end)
         ones = np.ones(len(there))
         program.block(np.arange(len(there)), y[there], ones, ones, ones)
@@ -151,6 +163,16 @@ class Placed:
             np.concatenate([rows, rows]),
             np.concatenate([stays[self.tied], y[self.home[self.tied]]]),
             np.concatenate([ones, -ones]),
+            -INF * ones,
+            0.0 * ones,
+        )
+        # what a node that ends costs more, or it stays
+        self.late = program.rows
+        every, ones = np.arange(fleet.nodes), np.ones(fleet.nodes)
+        program.block(
+            np.concatenate([self.home[self.job], every, every]),
+            np.concatenate([x, late, y[: fleet.nodes]]),
+            np.concatenate([self.longer[self.job, self.place], -ones, -ones]),
             -INF * ones,
             0.0 * ones,
         )
@@ -230,6 +252,7 @@ class Placed:
         reduced[self.every, self.home] += dual[self.limit]
         tied = self.home[self.tied]
         reduced[self.tied, tied] -= dual[self.tie : self.tie + len(tied)]
+        reduced -= self.longer * dual[self.late : self.cut][self.home][:, None]
         job, place = self.links[: len(dual) - self.cut].T
         reduced[job, place] -= dual[self.cut :]
         return reduced
@@ -244,8 +267,9 @@ class Placed:
         new = wanted[job, place] < 0
         job, place = job[new], place[new]
         count = len(job)
-        rows = [self.once + job, *(row + place for row in self.full)]
-        values = [np.ones(count), *(part[job, place] for part in self.sizes)]
+        rows = [self.once + job, *(row + place for row in self.full), self.late + self.home[job]]
+        parts = [part[job, place] for part in self.sizes]
+        values = [np.ones(count), *parts, self.longer[job, place]]
         if self.fleet.problem.most_moves < len(self.mobile):
             rows.append(np.full(count, self.limit))
             values.append(np.ones(count))
